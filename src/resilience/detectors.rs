@@ -1,0 +1,188 @@
+//! Detectors that see an outage before a ratio can.
+//!
+//! At 20 requests a second a ratio over a window needs seconds to gather evidence. Two signs are
+//! stronger than any ratio: connects that fail in a row, and silence, where a request waits and not one
+//! byte arrives on any connection. A row of failed *commands* is no such sign: one lost connection
+//! fails many commands at once.
+//!
+//! Limits: detectors only say what they see. Tripping the breakers is the caller's step.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::moment::Moment;
+
+/// Counts connects that failed one after the other.
+#[derive(Debug)]
+pub struct ConnectDetector {
+    threshold: u32,
+    consecutive: AtomicU32,
+}
+
+impl ConnectDetector {
+    /// A detector that speaks up from `threshold` failures in a row on.
+    pub fn new(threshold: u32) -> Self {
+        Self { threshold, consecutive: AtomicU32::new(0) }
+    }
+
+    /// A connect failed. True when the threshold is reached, and on every further failure: a breaker
+    /// that closed meanwhile must open again.
+    pub fn failed(&self) -> bool {
+        let before = self
+            .consecutive
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_add(1))
+            .unwrap_or(u32::MAX);
+        before.saturating_add(1) >= self.threshold
+    }
+
+    /// A connect succeeded: the row is broken.
+    pub fn succeeded(&self) {
+        self.consecutive.store(0, Ordering::Relaxed);
+    }
+
+    /// Failures since the last success.
+    pub fn consecutive(&self) -> u32 {
+        self.consecutive.load(Ordering::Relaxed)
+    }
+}
+
+/// What one connection shows of itself.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// When the oldest request still without an answer was sent; none when all are answered.
+    pub unanswered_since: Option<Moment>,
+    /// When the last byte arrived; none when there never was one.
+    pub last_read: Option<Moment>,
+}
+
+/// Recognises an endpoint that took requests and fell silent.
+#[derive(Copy, Clone, Debug)]
+pub struct StallDetector {
+    /// How long both the wait and the silence must last.
+    pub threshold: Duration,
+}
+
+impl StallDetector {
+    /// Whether some request has waited for the threshold while nothing arrived on *any* of the
+    /// endpoint's connections for as long. Bytes are progress, so a long transfer is no stall.
+    pub fn stalled(&self, now: Moment, connections: impl Iterator<Item = Activity>) -> bool {
+        let lasts = |since: Moment| now.saturating_since(since) >= self.threshold;
+        let mut waiting = false;
+        for connection in connections {
+            if connection.last_read.is_some_and(|read| !lasts(read)) {
+                return false;
+            }
+            waiting |= connection.unanswered_since.is_some_and(lasts);
+        }
+        waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STALL: StallDetector = StallDetector { threshold: Duration::from_millis(400) };
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_micros(millis * 1_000)
+    }
+
+    fn connection(unanswered_since: Option<u64>, last_read: Option<u64>) -> Activity {
+        Activity { unanswered_since: unanswered_since.map(at), last_read: last_read.map(at) }
+    }
+
+    fn stalled(now: u64, connections: &[Activity]) -> bool {
+        STALL.stalled(at(now), connections.iter().copied())
+    }
+
+    #[test]
+    fn the_third_failed_connect_in_a_row_is_reported_and_every_one_after_it() {
+        let connects = ConnectDetector::new(3);
+        assert_eq!(
+            [connects.failed(), connects.failed(), connects.failed(), connects.failed()],
+            [false, false, true, true]
+        );
+        assert_eq!(connects.consecutive(), 4);
+    }
+
+    #[test]
+    fn a_successful_connect_breaks_the_row() {
+        let connects = ConnectDetector::new(2);
+        connects.failed();
+        connects.succeeded();
+        assert_eq!(connects.consecutive(), 0);
+        assert!(!connects.failed());
+        assert!(connects.failed());
+    }
+
+    #[test]
+    fn an_endless_row_of_failed_connects_stays_reported() {
+        let connects = ConnectDetector::new(3);
+        connects.consecutive.store(u32::MAX, Ordering::Relaxed);
+        assert!(connects.failed());
+        assert_eq!(connects.consecutive(), u32::MAX);
+    }
+
+    #[test]
+    fn a_request_unanswered_in_silence_is_a_stall_from_the_threshold_on() {
+        let silent = [connection(Some(1_000), Some(900))];
+        assert!(!stalled(1_399, &silent));
+        assert!(stalled(1_400, &silent));
+    }
+
+    #[test]
+    fn silence_without_a_request_is_idleness() {
+        assert!(!stalled(9_000, &[connection(None, Some(1_000)), connection(None, None)]));
+        assert!(!stalled(9_000, &[]));
+    }
+
+    #[test]
+    fn bytes_on_another_connection_prove_the_endpoint_alive() {
+        let frozen = connection(Some(1_000), None);
+        assert!(stalled(2_000, &[frozen, connection(None, Some(1_500))]));
+        assert!(!stalled(2_000, &[frozen, connection(None, Some(1_601))]));
+        assert!(!stalled(2_000, &[connection(None, Some(1_601)), frozen]));
+    }
+
+    #[test]
+    fn a_long_transfer_is_no_stall() {
+        assert!(!stalled(5_000, &[connection(Some(1_000), Some(4_990))]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_stall_needs_both_a_wait_and_silence_everywhere(
+            now in 0..3_000_u64,
+            connections in proptest::collection::vec(
+                (proptest::option::of(0..3_000_u64), proptest::option::of(0..3_000_u64)), 0..5),
+        ) {
+            let activities: Vec<_> =
+                connections.iter().map(|&(sent, read)| connection(sent, read)).collect();
+            let waits = connections.iter().any(|c| c.0.is_some_and(|sent| sent + 400 <= now));
+            let silent = connections.iter().all(|c| c.1.is_none_or(|read| read + 400 <= now));
+            prop_assert_eq!(stalled(now, &activities), waits && silent);
+        }
+
+        #[test]
+        fn the_row_of_failed_connects_is_counted_exactly(
+            threshold in 1..6_u32,
+            outcomes in proptest::collection::vec(any::<bool>(), 0..60),
+        ) {
+            let connects = ConnectDetector::new(threshold);
+            let mut row = 0;
+            for success in outcomes {
+                if success {
+                    connects.succeeded();
+                    row = 0;
+                } else {
+                    row += 1;
+                    prop_assert_eq!(connects.failed(), row >= threshold);
+                }
+                prop_assert_eq!(connects.consecutive(), row);
+            }
+        }
+    }
+}
