@@ -1,0 +1,132 @@
+//! The metrics of the service: one table of names, recording without locks, Prometheus text on demand.
+//!
+//! [`Metrics`] is made once and shared. Its handles are resolved before the first request: recording is an addition
+//! at a computed index ([`cells`]). All label sets exist from the start, because an alert cannot see a rate that
+//! begins with its first event; the exception, HTTP status combinations, is explained in [`http`].
+//!
+//! - [`mod@table`]: name, kind, unit, labels and help of every family; `docs/metrics.md`
+//! - `labels`: the values labels can take
+//! - `http`, `redis`, `breakers`, `values`, `build`, `process`: the parts
+//! - `cells`, `durations`, `export`: how numbers are kept, and how the `prometheus` crate gets to see them
+
+mod breakers;
+mod build;
+mod cells;
+mod durations;
+mod export;
+#[cfg(test)]
+mod exposition;
+mod http;
+mod labels;
+mod process;
+mod redis;
+pub mod table;
+mod values;
+
+use std::sync::Arc;
+
+use prometheus::{Registry, TextEncoder};
+
+pub use breakers::{BreakerSource, Transitions};
+pub use build::Build;
+pub use http::HttpMetrics;
+pub use labels::{CommandOutcome, Lane, Method, PoolState, RetryOutcome, Route, ShedReason};
+pub use redis::RedisMetrics;
+pub use table::markdown;
+pub use values::{Counter, Gauge};
+
+use breakers::BreakerMetrics;
+use export::{Export, Registered};
+use process::ProcessMetrics;
+use values::{Counters, Gauges};
+
+use super::BreakerLog;
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything the service counts.
+pub struct Metrics {
+    /// Requests on the public listener.
+    pub http: Arc<HttpMetrics>,
+    /// Attempts at Redis and retry decisions.
+    pub redis: Arc<RedisMetrics>,
+    /// Requests being worked on.
+    pub inflight: Gauge,
+    /// Reads answered from memory.
+    pub stale_served: Counter,
+    /// Tokens in the retry budget; give it a sampler.
+    pub retry_budget_tokens: Gauge,
+    /// Audit records on disk.
+    pub audit_spooled: Gauge,
+    /// Audit records lost.
+    pub audit_dropped: Counter,
+    pool: Arc<Gauges>,
+    shed: Arc<Counters>,
+    breakers: Arc<BreakerMetrics>,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// All families of the table, at zero.
+    ///
+    /// # Errors
+    /// When the table itself is wrong (an invalid name, one family twice): a mistake in this crate, never of its input.
+    pub fn new(build: Build) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let single_gauge = |family| register(&registry, Gauges::new(family)).map(|gauges| gauges.handle(0));
+        let single_counter = |family| register(&registry, Counters::new(family)).map(|counters| counters.handle(0));
+        register(&registry, Arc::new(build))?;
+        register(&registry, Arc::new(ProcessMetrics::new()))?;
+        Ok(Self {
+            http: register(&registry, Arc::new(HttpMetrics::new()))?,
+            redis: register(&registry, Arc::new(RedisMetrics::new()))?,
+            inflight: single_gauge(&table::INFLIGHT)?,
+            stale_served: single_counter(&table::STALE_SERVED)?,
+            retry_budget_tokens: single_gauge(&table::RETRY_BUDGET)?,
+            audit_spooled: single_gauge(&table::AUDIT_SPOOLED)?,
+            audit_dropped: single_counter(&table::AUDIT_DROPPED)?,
+            pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
+            shed: register(&registry, Counters::new(&table::SHED))?,
+            breakers: register(&registry, Arc::new(BreakerMetrics::default()))?,
+            registry,
+        })
+    }
+
+    /// Counts one request or connection turned away.
+    #[inline]
+    pub fn shed(&self, reason: ShedReason) {
+        self.shed.increment(reason.index());
+    }
+
+    /// The gauge of connections in one state.
+    pub fn pool_connections(&self, state: PoolState) -> Gauge {
+        self.pool.handle(state.index())
+    }
+
+    /// Shows the breakers of `source` from the next scrape on.
+    pub fn watch_breakers(&self, source: Arc<dyn BreakerSource>) {
+        self.breakers.watch(source);
+    }
+
+    /// The observer to give to every breaker: it logs transitions and counts them here.
+    pub fn breaker_log(&self) -> BreakerLog {
+        BreakerLog::new(Arc::clone(&self.breakers.transitions))
+    }
+
+    /// All families with at least one sample, as Prometheus text ([`CONTENT_TYPE`]).
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the metrics could not be written");
+            String::new()
+        })
+    }
+}
+
+fn register<T: Export>(registry: &Registry, part: Arc<T>) -> prometheus::Result<Arc<T>> {
+    registry.register(Box::new(Registered::new(Arc::clone(&part))?))?;
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests;

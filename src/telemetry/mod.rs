@@ -1,0 +1,22 @@
+//! What the service says about itself: metrics, logs, the time, and what must never be said.
+//!
+//! The room knows `resilience` (it implements its `Observer` and reads breaker snapshots) and nothing else of
+//! this crate, so that every other room can report to it.
+//!
+//! - [`clock`]: the only place that reads a clock
+//! - [`metrics`]: one table of names, lock-free recording, Prometheus text
+//! - [`breaker_log`]: breaker transitions, counted and logged once
+//! - [`logs`]: log lines on standard error
+//! - [`secret`], [`mod@display_url`]: values that cannot be printed by accident
+
+pub mod breaker_log;
+pub mod clock;
+pub mod display_url;
+pub mod logs;
+pub mod metrics;
+pub mod secret;
+
+pub use breaker_log::BreakerLog;
+pub use display_url::display_url;
+pub use metrics::Metrics;
+pub use secret::Secret;
