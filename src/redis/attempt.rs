@@ -1,0 +1,284 @@
+//! One attempt: ask the breaker, get a connection, fence what went before, send, wait, and say truthfully how it ended.
+//!
+//! Everything that can be known of an ambiguous end is known here and nowhere else: whether the command was handed over, over
+//! which connection, and whether that connection still lives. The breaker learns of each attempt once: our own timeout and a
+//! lost connection (its first victim only) are failures, a departed caller or his own short deadline is ignored (D5, D6).
+//! Limits: a caller who leaves drops this future; what was not yet written is then skipped by the driver.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use redis_rs::RedisResult;
+use redis_rs::aio::MultiplexedConnection;
+
+use super::catalogue::{Class, Lane, Weight};
+use super::connector::Connection;
+use super::endpoint::Endpoint;
+use super::error::{ErrorKind, Meaning};
+use super::fence::{Fence, fence};
+use super::link::Link;
+use super::pool::WorkerPool;
+use crate::resilience::breaker::{Admission, Refused, Verdict};
+use crate::resilience::{Deadline, Moment};
+use crate::telemetry::clock;
+use crate::telemetry::metrics::CommandOutcome;
+
+/// What can be sent: a command or a batch.
+pub(super) trait Cargo {
+    /// One reply, or one per command.
+    type Reply;
+
+    fn lane(&self) -> Lane;
+    fn class(&self) -> Class;
+    fn weight(&self) -> Weight;
+    fn send(&self, handle: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Self::Reply>>;
+    /// What a definite answer says of the server; `None` for a success.
+    fn meaning(&self, reply: &Self::Reply) -> Option<Meaning>;
+}
+
+/// What earlier attempts of the same call left behind.
+#[derive(Default)]
+pub(super) struct Past {
+    /// The connection to stay on: it lives, and a retry behind the abandoned command keeps their order.
+    pub(super) stay_on: Option<Connection>,
+    /// The connection that died with our write in flight.
+    pub(super) suspect: Option<Arc<Link>>,
+}
+
+/// How an attempt ended without an answer.
+pub(super) enum End {
+    /// The breaker said no; nothing was sent.
+    Refused(Refused),
+    /// Nothing was sent for want of a connection, or of time.
+    NotSent(ErrorKind),
+    /// The fence before a retry could not be put up; this attempt sent nothing, the one before is still ambiguous.
+    Unfenced,
+    /// Handed over, no reply within the attempt timeout; the connection lives.
+    Silent(Connection),
+    /// Handed over, no reply before the caller's deadline; the connection lives.
+    Expired(Connection),
+    /// Handed over, then the connection died.
+    Lost(Arc<Link>),
+}
+
+/// Where attempts are made from.
+pub(super) struct Origin<'a> {
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) pool: &'a WorkerPool,
+}
+
+impl Origin<'_> {
+    /// One attempt. Redis' own error is an answer. Never later than `deadline`, never longer than the attempt timeout for light commands.
+    pub(super) async fn attempt<C: Cargo>(
+        &self,
+        cargo: &C,
+        deadline: Deadline,
+        past: &mut Past,
+    ) -> Result<C::Reply, End> {
+        let now = clock::now();
+        if deadline.passed(now) {
+            return Err(End::NotSent(ErrorKind::DeadlinePassed));
+        }
+        let admission = match self.endpoint.lane(cargo.lane()).admit(now) {
+            Ok(admission) => admission,
+            Err(refused) => return Err(End::Refused(refused)),
+        };
+        let connection = match self.connection(cargo, deadline, past).await {
+            Ok(connection) => connection,
+            Err(reason) => {
+                // No call was made, so it says nothing; failed connects have a detector of their own.
+                admission.finish(Verdict::Ignored, clock::now());
+                return Err(match reason {
+                    NoConnection::Refused(refused) => End::Refused(refused),
+                    NoConnection::Failed => End::NotSent(ErrorKind::ConnectFailed),
+                    NoConnection::TooLate => End::NotSent(ErrorKind::DeadlinePassed),
+                });
+            }
+        };
+        let limit = self.limit(cargo.weight(), deadline);
+        if let Some(suspect) = past.suspect.take_if(|suspect| !Arc::ptr_eq(suspect, &connection.link)) {
+            let stands = tokio::time::timeout(limit, fence(&suspect, &connection)).await == Ok(Fence::Stands);
+            if !stands {
+                admission.finish(Verdict::Ignored, clock::now());
+                past.suspect = Some(suspect);
+                return Err(End::Unfenced);
+            }
+        }
+        self.send(cargo, connection, admission, deadline).await
+    }
+
+    /// The connection of the last attempt if the order must be kept, else one from the pool. The wait ends early when the lane
+    /// opens or a connect fails: neither leaves anything to wait for.
+    async fn connection<C: Cargo>(
+        &self,
+        cargo: &C,
+        deadline: Deadline,
+        past: &mut Past,
+    ) -> Result<Connection, NoConnection> {
+        if let Some(connection) = past.stay_on.take() {
+            if !connection.link.is_dead() {
+                return Ok(connection);
+            }
+            past.suspect = Some(connection.link);
+        }
+        let lane = self.endpoint.lane(cargo.lane());
+        let mut check_out = pin!(self.pool.check_out(cargo.weight()));
+        // Almost always there is one: look before arming three wake-ups.
+        if let Some(connection) = check_out.as_mut().now_or_never() {
+            return connection.ok_or(NoConnection::Failed);
+        }
+        let wait = deadline.remaining(clock::now());
+        tokio::select! {
+            biased;
+            connection = check_out => connection.ok_or(NoConnection::Failed),
+            () = lane.opened() => Err(lane.admit(clock::now()).err().map_or(NoConnection::Failed, NoConnection::Refused)),
+            () = self.endpoint.connect_failure() => Err(NoConnection::Failed),
+            () = tokio::time::sleep(wait) => Err(NoConnection::TooLate),
+        }
+    }
+
+    async fn send<C: Cargo>(
+        &self,
+        cargo: &C,
+        connection: Connection,
+        admission: Admission<'_>,
+        deadline: Deadline,
+    ) -> Result<C::Reply, End> {
+        let is_write = cargo.class() != Class::Read;
+        let Connection { mut handle, link } = connection;
+        if is_write {
+            link.write_begins();
+        }
+        let sent_at = clock::now();
+        // A heavy command is slow by nature: it stays out of slow statistics.
+        let admission = if cargo.weight() == Weight::Heavy { admission.untimed() } else { admission };
+        let mut watch = Watch::new(self.endpoint, admission, cargo, sent_at, deadline);
+        let ended = watch.wait(cargo.send(&mut handle)).await;
+        let now = clock::now();
+        let elapsed = now.saturating_since(sent_at);
+        match ended {
+            Waited::Reply(Ok(reply)) => {
+                if is_write {
+                    link.write_settles();
+                }
+                let meaning = cargo.meaning(&reply);
+                watch.finish(verdict(meaning), now);
+                self.observe(
+                    cargo,
+                    if meaning.is_none() { CommandOutcome::Ok } else { CommandOutcome::ServerError },
+                    elapsed,
+                );
+                Ok(reply)
+            }
+            Waited::Reply(Err(_)) => {
+                // The driver's error tells nothing more: every error of a connection means that it is of no further use.
+                link.give_up();
+                watch.finish(if link.is_first_victim() { Verdict::Failure } else { Verdict::Ignored }, now);
+                self.observe(cargo, CommandOutcome::ConnectionLost, elapsed);
+                Err(End::Lost(link))
+            }
+            Waited::TimedOut => {
+                // A heavy command is slow by nature; whether the server stalls is the stall detector's to say.
+                watch.finish(if cargo.weight() == Weight::Light { Verdict::Failure } else { Verdict::Ignored }, now);
+                self.observe(cargo, CommandOutcome::Timeout, elapsed);
+                let connection = Connection { handle, link };
+                Err(if deadline.passed(now) { End::Expired(connection) } else { End::Silent(connection) })
+            }
+            Waited::CallerExpired => {
+                watch.finish(Verdict::Ignored, now);
+                self.observe(cargo, CommandOutcome::Timeout, elapsed);
+                Err(End::Expired(Connection { handle, link }))
+            }
+        }
+    }
+
+    fn observe<C: Cargo>(&self, cargo: &C, outcome: CommandOutcome, elapsed: Duration) {
+        self.endpoint.metrics.redis.observe(cargo.lane().into(), outcome, elapsed);
+    }
+
+    /// The time one attempt may take in all.
+    fn limit(&self, weight: Weight, deadline: Deadline) -> Duration {
+        let remaining = deadline.remaining(clock::now());
+        match weight {
+            Weight::Light => remaining.min(self.endpoint.settings.attempt_timeout),
+            Weight::Heavy => remaining,
+        }
+    }
+}
+
+/// Why there was no connection to send on.
+enum NoConnection {
+    Refused(Refused),
+    Failed,
+    TooLate,
+}
+
+/// The breaker's view of a definite answer (D9).
+fn verdict(meaning: Option<Meaning>) -> Verdict {
+    match meaning {
+        Some(Meaning::Unavailable) => Verdict::Failure,
+        Some(Meaning::OutOfMemory | Meaning::Undurable | Meaning::Forbidden) => Verdict::Ignored,
+        None | Some(Meaning::Caller) => Verdict::Success,
+    }
+}
+
+/// How waiting for a reply ended.
+enum Waited<R> {
+    Reply(RedisResult<R>),
+    TimedOut,
+    CallerExpired,
+}
+
+/// Waits for a reply under two bounds, and counts a slow call while it is still in flight.
+struct Watch<'a> {
+    admission: Admission<'a>,
+    slow_after: Option<Duration>,
+    sent_at: Moment,
+    limit: Duration,
+    cut_by_caller: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new<C: Cargo>(
+        endpoint: &Endpoint,
+        admission: Admission<'a>,
+        cargo: &C,
+        sent_at: Moment,
+        deadline: Deadline,
+    ) -> Self {
+        let settings = &endpoint.settings;
+        let remaining = deadline.remaining(sent_at);
+        let (limit, slow_after) = match cargo.weight() {
+            Weight::Light => (remaining.min(settings.attempt_timeout), Some(settings.breaker.slow_call_after)),
+            Weight::Heavy => (remaining, None),
+        };
+        let cut_by_caller = remaining < settings.attempt_timeout;
+        Self { admission, slow_after: slow_after.filter(|after| *after < limit), sent_at, limit, cut_by_caller }
+    }
+
+    async fn wait<R>(&mut self, reply: impl Future<Output = RedisResult<R>>) -> Waited<R> {
+        let mut reply = pin!(reply);
+        let mut timer = pin!(tokio::time::sleep(self.slow_after.unwrap_or(self.limit)));
+        loop {
+            tokio::select! {
+                biased;
+                result = reply.as_mut() => return Waited::Reply(result),
+                () = timer.as_mut() => match self.slow_after.take() {
+                    Some(after) => {
+                        self.admission.slow(self.sent_at + after);
+                        let end = timer.deadline() + self.limit.saturating_sub(after);
+                        timer.as_mut().reset(end);
+                    }
+                    None if self.cut_by_caller => return Waited::CallerExpired,
+                    None => return Waited::TimedOut,
+                },
+            }
+        }
+    }
+
+    fn finish(self, verdict: Verdict, now: Moment) {
+        self.admission.finish(verdict, now);
+    }
+}

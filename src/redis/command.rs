@@ -1,0 +1,293 @@
+//! Commands and batches on their way to Redis, with everything the gateway must know of them.
+//!
+//! A command is built argument by argument straight into the driver's own buffer, so that a caller's bytes are copied once. What
+//! it is (lane, retry class, weight) is read off the catalogue when it is finished; a resource may declare a better class where
+//! its reply is stable although Redis' is not (`DELETE /v1/keys` ignores the count of `DEL`).
+//! Limits: arguments are bytes; nothing here is ever parsed as RESP, so no argument can become two.
+
+use redis_rs::aio::MultiplexedConnection;
+use redis_rs::{Arg, Cmd, Pipeline, RedisResult};
+
+use super::Reply;
+use super::attempt::Cargo;
+use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
+use super::error::{Meaning, Outcome, meaning, outcome_of};
+
+/// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
+pub const RESERVED: &[u8] = b"collective:";
+
+/// Arguments longer than this in total travel on the connection for heavy commands, so that they delay no small one.
+pub const HEAVY_BYTES: usize = 1024 * 1024;
+
+/// One command, complete and classified.
+pub struct Command {
+    pub(super) cmd: Cmd,
+    spec: &'static Spec,
+    class: Class,
+    heavy: bool,
+    bytes: usize,
+}
+
+/// Why a caller's command must not be sent as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// The catalogue forbids it.
+    Refused(Refusal),
+    /// It names a key of the service's own (D14).
+    ReservedKey,
+}
+
+/// A command being built.
+pub struct CommandBuilder {
+    cmd: Cmd,
+    count: usize,
+    bytes: usize,
+}
+
+impl CommandBuilder {
+    /// Room for `arguments` arguments of `bytes` in all; both are hints.
+    pub fn with_capacity(arguments: usize, bytes: usize) -> Self {
+        Self { cmd: Cmd::with_capacity(arguments, bytes), count: 0, bytes: 0 }
+    }
+
+    /// Appends one argument; the first is the command's name.
+    pub fn push(&mut self, argument: &[u8]) {
+        self.cmd.arg(argument);
+        self.count += 1;
+        self.bytes += argument.len();
+    }
+
+    /// How many arguments there are, the name included.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True while not even the name is known.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Classifies the command by the catalogue.
+    pub fn finish(self) -> Command {
+        let (spec, class, quotable) = {
+            let list = ArgumentList::of(&self.cmd);
+            let arguments = list.as_slice();
+            let spec = catalogue::find(arguments);
+            (spec, catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
+        };
+        let heavy = quotable || self.bytes > HEAVY_BYTES || spec.weight == Weight::Heavy;
+        Command { cmd: self.cmd, spec, class, heavy, bytes: self.bytes }
+    }
+}
+
+impl Command {
+    /// A command from its arguments, the name first.
+    pub fn of(arguments: &[&[u8]]) -> Self {
+        let mut builder =
+            CommandBuilder::with_capacity(arguments.len(), arguments.iter().map(|bytes| bytes.len()).sum());
+        for argument in arguments {
+            builder.push(argument);
+        }
+        builder.finish()
+    }
+
+    /// Declares the retry class of what the caller sees, where it is better (or worse) than the command's own.
+    pub fn with_class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// The catalogue's row.
+    pub fn spec(&self) -> &'static Spec {
+        self.spec
+    }
+
+    /// The retry class of this very call.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What speaks against sending this command for a caller, scopes aside.
+    pub fn objection(&self) -> Option<Objection> {
+        let list = ArgumentList::of(&self.cmd);
+        let arguments = list.as_slice();
+        if let Some(refusal) = catalogue::refusal(self.spec, arguments) {
+            return Some(Objection::Refused(refusal));
+        }
+        // Where keys cannot be told from the arguments (scripts), the scope is the guard.
+        let mut positions = Vec::new();
+        let _ = catalogue::key_positions(self.spec, arguments, &mut positions);
+        let reserved = positions.iter().any(|at| arguments.get(*at).is_some_and(|key| key.starts_with(RESERVED)));
+        reserved.then_some(Objection::ReservedKey)
+    }
+}
+
+/// True if Redis might quote these arguments in an error line that is then no valid UTF-8: the driver gives up a connection
+/// over such a line. Those calls travel on the connection for heavy commands, where they can only disturb their like.
+fn quotes_what_breaks(spec: &Spec, arguments: &[&[u8]]) -> bool {
+    let quoting = spec.name.is_empty() || spec.name.starts_with('X') || spec.name.contains('|');
+    quoting && arguments.iter().any(|argument| str::from_utf8(argument).is_err())
+}
+
+/// Several commands that go down one connection in order (D4).
+#[derive(Default)]
+pub struct Batch {
+    pub(super) pipeline: Pipeline,
+    commands: usize,
+    bytes: usize,
+    lane: Option<Lane>,
+    class: Option<Class>,
+    heavy: bool,
+}
+
+impl Batch {
+    /// Room for `commands` commands.
+    pub fn with_capacity(commands: usize) -> Self {
+        Self { pipeline: Pipeline::with_capacity(commands), ..Self::default() }
+    }
+
+    /// Appends a command: the batch takes on the worst of each property.
+    pub fn push(&mut self, command: Command) {
+        self.lane = Some(match (self.lane, command.lane()) {
+            (None | Some(Lane::Read), Lane::Read) => Lane::Read,
+            _ => Lane::Write,
+        });
+        // A lost reply loses the replies of all: only a batch of reads may be sent again (D4).
+        self.class = Some(match (self.class, command.class) {
+            (None | Some(Class::Read), Class::Read) => Class::Read,
+            _ => Class::NonIdempotent,
+        });
+        self.heavy |= command.heavy;
+        self.bytes += command.bytes;
+        self.commands += 1;
+        self.pipeline.add_command(command.cmd);
+    }
+
+    /// The lane of its worst command.
+    pub fn lane(&self) -> Lane {
+        self.lane.unwrap_or(Lane::Write)
+    }
+
+    /// How many commands it carries.
+    pub fn len(&self) -> usize {
+        self.commands
+    }
+
+    /// True when nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+}
+
+impl Cargo for Command {
+    type Reply = Reply;
+
+    fn lane(&self) -> Lane {
+        self.spec.lane
+    }
+
+    fn class(&self) -> Class {
+        self.class
+    }
+
+    fn weight(&self) -> Weight {
+        if self.heavy { Weight::Heavy } else { Weight::Light }
+    }
+
+    async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Reply> {
+        handle.send_packed_command(&self.cmd).await
+    }
+
+    fn meaning(&self, reply: &Reply) -> Option<Meaning> {
+        match reply {
+            Reply::ServerError(error) if outcome_of(error, self.spec) == Outcome::NotExecuted => {
+                Some(meaning(error.code()))
+            }
+            // The script ran: whatever stopped it, the server is not refusing calls.
+            Reply::ServerError(_) => Some(Meaning::Caller),
+            _ => None,
+        }
+    }
+}
+
+impl Cargo for Batch {
+    type Reply = Vec<Reply>;
+
+    fn lane(&self) -> Lane {
+        Self::lane(self)
+    }
+
+    fn class(&self) -> Class {
+        self.class.unwrap_or(Class::NonIdempotent)
+    }
+
+    fn weight(&self) -> Weight {
+        if self.heavy || self.bytes > HEAVY_BYTES { Weight::Heavy } else { Weight::Light }
+    }
+
+    async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Vec<Reply>> {
+        handle.send_packed_commands(&self.pipeline, 0, self.commands).await
+    }
+
+    /// A batch is refused only when every command in it was: then, and only then, nothing of it has run.
+    fn meaning(&self, replies: &Vec<Reply>) -> Option<Meaning> {
+        let all_unavailable = !replies.is_empty()
+            && replies.iter().all(
+                |reply| matches!(reply, Reply::ServerError(error) if meaning(error.code()) == Meaning::Unavailable),
+            );
+        all_unavailable.then_some(Meaning::Unavailable)
+    }
+}
+
+/// Arguments side by side, each found at once: the driver's own list can only be walked.
+enum ArgumentList<'a> {
+    Few([&'a [u8]; FEW], usize),
+    Many(Vec<&'a [u8]>),
+}
+
+/// Nearly every command has no more arguments than this; the list then needs no allocation.
+const FEW: usize = 8;
+
+impl<'a> ArgumentList<'a> {
+    fn of(cmd: &'a Cmd) -> Self {
+        let arguments = cmd.args_iter().map(|argument| match argument {
+            Arg::Simple(bytes) => bytes,
+            // SCAN cursors the driver manages; we never make them.
+            _ => &[][..],
+        });
+        if arguments.len() > FEW {
+            return Self::Many(arguments.collect());
+        }
+        let (mut few, count) = ([&[][..]; FEW], arguments.len());
+        few.iter_mut().zip(arguments).for_each(|(slot, argument)| *slot = argument);
+        Self::Few(few, count)
+    }
+
+    fn as_slice(&self) -> &[&'a [u8]] {
+        match self {
+            Self::Few(few, count) => &few[..*count],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_bad_as_its_worst_command() {
+        let mut batch = Batch::with_capacity(2);
+        batch.push(Command::of(&[b"GET", b"a"]));
+        assert_eq!((Cargo::lane(&batch), Cargo::class(&batch)), (Lane::Read, Class::Read));
+        batch.push(Command::of(&[b"SET", b"a", b"1"]));
+        assert_eq!((Cargo::lane(&batch), Cargo::class(&batch)), (Lane::Write, Class::NonIdempotent));
+    }
+
+    #[test]
+    fn large_values_are_heavy() {
+        let value = vec![b'x'; HEAVY_BYTES];
+        assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", &value])), Weight::Heavy);
+        assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", b"v"])), Weight::Light);
+    }
+}

@@ -1,0 +1,168 @@
+//! Making a connection: transport, handshake, identity. The only place that opens sockets to Redis.
+//!
+//! Our own connect instead of the driver's, because the stream must be watched (`link.rs`) and the driver's future must be ours
+//! to await and abort. A connection is handed out only when it has authenticated and told its client id and the server's run id,
+//! which the fence needs. Limits: everything here happens within one connect timeout; name resolution uses the system resolver.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_rs::aio::MultiplexedConnection;
+use redis_rs::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::address::{Address, Place};
+use super::link::{Link, Traffic, Transport, WatchedStream};
+
+/// How long unacknowledged bytes may wait before the kernel calls a TCP connection dead. Far above any attempt timeout, so that
+/// it only ends links the stall detector has already given up on (black holes).
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle links through NAT and load balancers need a sign of life.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Requests queued inside the driver before hand-off waits; above the in-flight bound of one connection.
+const DRIVER_QUEUE: usize = 128;
+
+/// A cheap-to-clone handle on one established connection.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) handle: MultiplexedConnection,
+    pub(super) link: Arc<Link>,
+}
+
+/// What the server said of itself during the handshake.
+#[derive(Clone, Debug)]
+pub(super) struct Greeting {
+    pub(super) version: Option<String>,
+}
+
+/// Why no connection could be made. Text for logs and operators, never for callers.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    Transport(io::Error),
+    Handshake(String),
+    TimedOut(Duration),
+    /// Not a failure to connect: the pooled connection was found dead or too old at check-out.
+    Stale,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transport(error) => write!(f, "cannot reach Redis: {error}"),
+            Self::Handshake(text) => write!(f, "Redis refused the handshake: {text}"),
+            Self::TimedOut(limit) => write!(f, "Redis did not complete the handshake within {limit:?}"),
+            Self::Stale => f.write_str("the pooled connection is dead or too old"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<RedisError> for ConnectError {
+    fn from(error: RedisError) -> Self {
+        // The code tells WRONGPASS from NOAUTH from LOADING; the driver's text may quote the address, so only io texts pass.
+        match error.code() {
+            Some(code) => Self::Handshake(code.to_owned()),
+            None => Self::Handshake(error.category().to_owned()),
+        }
+    }
+}
+
+/// Connects to one address within `timeout`. The connection's driver is spawned on the current runtime; `on_end` is dropped
+/// when the driver has ended, however it ended.
+pub(super) async fn connect<G: Send + 'static>(
+    address: &Address,
+    timeout: Duration,
+    on_end: impl FnOnce(Arc<Link>) -> G,
+) -> Result<(Connection, Greeting), ConnectError> {
+    tokio::time::timeout(timeout, establish(address, on_end)).await.map_err(|_| ConnectError::TimedOut(timeout))?
+}
+
+async fn establish<G: Send + 'static>(
+    address: &Address,
+    on_end: impl FnOnce(Arc<Link>) -> G,
+) -> Result<(Connection, Greeting), ConnectError> {
+    let traffic = Arc::new(Traffic::default());
+    let stream = WatchedStream::new(open(&address.place).await.map_err(ConnectError::Transport)?, traffic.clone());
+    // Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(DRIVER_QUEUE);
+    let (handle, driver) = MultiplexedConnection::new_with_config(&address.identity, stream, config).await?;
+    let driver = Driver(tokio::spawn(driver));
+    let mut introduced = handle.clone();
+    let (client_id, run, version) = introduce(&mut introduced).await?;
+    let link = Arc::new(Link::new(client_id, run, traffic));
+    link.driven_by(driver.0.abort_handle());
+    let last_words = on_end(link.clone());
+    tokio::spawn(async move {
+        let _last_words = last_words;
+        driver.ended().await;
+    });
+    Ok((Connection { handle, link }, Greeting { version }))
+}
+
+/// Ends the driver's task if the handshake is abandoned half way: a given-up connect must leave no socket behind.
+struct Driver(tokio::task::JoinHandle<()>);
+
+impl Driver {
+    async fn ended(mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn open(place: &Place) -> io::Result<Transport> {
+    match place {
+        Place::Unix(path) => Ok(Transport::Unix(UnixStream::connect(path).await?)),
+        Place::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let socket = SockRef::from(&stream);
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+            Ok(Transport::Tcp(stream))
+        }
+    }
+}
+
+/// Learns who we are to the server (`CLIENT ID`) and which life of it this is (`run_id`).
+async fn introduce(handle: &mut MultiplexedConnection) -> Result<(i64, Arc<str>, Option<String>), ConnectError> {
+    let mut questions = Pipeline::with_capacity(2);
+    questions.add_command(words(&["CLIENT", "ID"]));
+    questions.add_command(words(&["INFO", "server"]));
+    let answers = handle.send_packed_commands(&questions, 0, 2).await?;
+    let id = match answers.first() {
+        Some(Value::Int(id)) => *id,
+        Some(Value::ServerError(error)) => return Err(ConnectError::Handshake(error.code().to_owned())),
+        _ => return Err(ConnectError::Handshake("CLIENT ID was not answered with a number".into())),
+    };
+    let info = match answers.get(1) {
+        Some(Value::BulkString(info)) => String::from_utf8_lossy(info).into_owned(),
+        _ => String::new(),
+    };
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    // Without INFO (an ACL may forbid it) two lives of a server cannot be told apart; an empty run never equals another.
+    let run = field("run_id").unwrap_or_default();
+    let version = field("valkey_version").or(field("redis_version")).map(str::to_owned);
+    Ok((id, Arc::from(run), version))
+}
+
+/// A driver command from plain words.
+pub(super) fn words(words: &[&str]) -> Cmd {
+    let mut command = Cmd::with_capacity(words.len(), words.iter().map(|word| word.len()).sum());
+    for word in words {
+        command.arg(*word);
+    }
+    command
+}

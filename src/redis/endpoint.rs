@@ -1,0 +1,273 @@
+//! One Redis server as all workers see it: breakers per lane, detectors, retry budget, every live connection, and what is owed.
+//!
+//! Workers own their connections and pools (`pool.rs`); what must be judged across them lives here, in atomics and two short
+//! lists behind locks that are touched only when a connection is born, dies or is fenced, never per request.
+//! Limits: one endpoint, two lanes. A cluster has one `Endpoint` per node, so that one dead shard opens no other's breakers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::address::Address;
+use super::catalogue::Lane;
+use super::connector::{self, ConnectError, Connection, Greeting};
+use super::fence;
+use super::link::Link;
+use super::settings::Settings;
+use crate::resilience::breaker::{Breaker, Cause, Snapshot};
+use crate::resilience::bulkhead::Bulkhead;
+use crate::resilience::detectors::{ConnectDetector, StallDetector};
+use crate::resilience::{Backoff, Moment, Observer, RetryBudget};
+use crate::telemetry::clock;
+use crate::telemetry::metrics::Metrics;
+
+/// A fresh instance may retry this often before it has earned anything.
+const FIRST_TOKENS: u32 = 10;
+/// Pause before reconnecting after failed connects (D11): only failures are limited, never reconnects after a loss.
+const RECONNECT: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(100) };
+
+/// Shared state of one Redis server. See the module's text.
+pub struct Endpoint {
+    pub(super) settings: Settings,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) budget: RetryBudget,
+    pub(super) health: Health,
+    address: Address,
+    read: Breaker,
+    write: Breaker,
+    connects: ConnectDetector,
+    connect_failed: Notify,
+    stall: StallDetector,
+    links: Mutex<Vec<Weak<Link>>>,
+    unfenced: Mutex<Vec<Arc<Link>>>,
+    bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
+}
+
+/// What the keeper last learned of the server.
+#[derive(Default)]
+pub(super) struct Health {
+    reachable: AtomicBool,
+    latency_micros: AtomicU64,
+    version: Mutex<Option<String>>,
+}
+
+impl Health {
+    pub(super) fn answered_in(&self, latency: Duration) {
+        self.latency_micros.store(latency.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.reachable.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn lost(&self) {
+        self.reachable.store(false, Ordering::Relaxed);
+    }
+
+    fn greeted(&self, greeting: &Greeting) {
+        if let Some(version) = &greeting.version {
+            *lock(&self.version) = Some(version.clone());
+        }
+    }
+}
+
+/// A reading of the endpoint for operators. Ratios are 0..=1.
+#[derive(Debug)]
+pub struct Reading {
+    /// Whether the server answered the keeper last, and all lanes pass.
+    pub reachable: bool,
+    /// Round trip of the keeper's last answered heartbeat.
+    pub latency: Option<Duration>,
+    /// Version the server gave in its greeting.
+    pub server_version: Option<String>,
+    /// Breakers, read lane first.
+    pub breakers: [Snapshot; 2],
+    /// Tokens in the retry budget.
+    pub retry_tokens: f64,
+    /// Live connections of the workers and the keeper.
+    pub connections: usize,
+    /// Calls holding a place in a bulkhead, all workers.
+    pub in_flight: usize,
+    /// Calls that may hold one.
+    pub in_flight_limit: usize,
+    /// Calls waiting for one.
+    pub waiting: usize,
+    /// Calls that may wait.
+    pub waiting_limit: usize,
+}
+
+impl Endpoint {
+    /// An endpoint that has not connected yet. Never fails: Redis may be absent.
+    pub fn new(address: Address, settings: Settings, metrics: Arc<Metrics>, observer: &Arc<dyn Observer>) -> Arc<Self> {
+        let now = clock::now();
+        // Breaker names live as long as the process; leaking two short strings once is what `&'static str` costs.
+        let name = |lane: &str| -> &'static str { String::leak(format!("{}.{lane}", settings.alias)) };
+        let breaker = |lane: &str| Breaker::new(name(lane), settings.breaker.clone(), observer.clone(), now);
+        Arc::new(Self {
+            read: breaker("read"),
+            write: breaker("write"),
+            budget: RetryBudget::new(
+                settings.budget_ratio,
+                settings.budget_tokens,
+                FIRST_TOKENS.min(settings.budget_tokens),
+            ),
+            connects: ConnectDetector::new(settings.connect_failures),
+            stall: StallDetector { threshold: settings.stall_after },
+            address,
+            settings,
+            metrics,
+            health: Health::default(),
+            connect_failed: Notify::new(),
+            links: Mutex::default(),
+            unfenced: Mutex::default(),
+            bulkheads: Mutex::default(),
+        })
+    }
+
+    /// The breaker of a lane.
+    pub fn lane(&self, lane: Lane) -> &Breaker {
+        match lane {
+            Lane::Read => &self.read,
+            Lane::Write => &self.write,
+        }
+    }
+
+    /// Both breakers, read first.
+    pub fn lanes(&self) -> [&Breaker; 2] {
+        [&self.read, &self.write]
+    }
+
+    /// Everything an operator may want to see, at one moment.
+    pub fn reading(&self, now: Moment) -> Reading {
+        let reachable =
+            self.health.reachable.load(Ordering::Relaxed) && self.lanes().iter().all(|lane| !lane.refusing());
+        let latency = self.health.latency_micros.load(Ordering::Relaxed);
+        let bulkheads: Vec<_> = lock(&self.bulkheads).iter().filter_map(Weak::upgrade).collect();
+        Reading {
+            reachable,
+            latency: (reachable && latency > 0).then(|| Duration::from_micros(latency)),
+            server_version: lock(&self.health.version).clone(),
+            breakers: self.lanes().map(|lane| lane.snapshot(now)),
+            retry_tokens: self.budget.tokens(),
+            connections: self.live_links().len(),
+            in_flight: bulkheads.iter().map(|bulkhead| bulkhead.in_flight()).sum(),
+            in_flight_limit: bulkheads.iter().map(|bulkhead| bulkhead.limit()).sum(),
+            waiting: bulkheads.iter().map(|bulkhead| bulkhead.waiting()).sum(),
+            waiting_limit: bulkheads.len() * self.settings.queue,
+        }
+    }
+
+    /// Makes one connection for a worker's pool, after a pause if connects have been failing (D11).
+    pub(super) async fn reconnect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
+        let failures = self.connects.consecutive();
+        if failures > 0 {
+            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
+        }
+        self.connect().await
+    }
+
+    /// Makes one connection, tells the detectors how it went, and pays what is owed: the first commands on a replacement are the
+    /// fences of the connections that died with writes in flight (D2).
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
+        let endpoint = Arc::downgrade(self);
+        let on_end = move |link| Obituary { link, endpoint };
+        match connector::connect(&self.address, self.settings.connect_timeout, on_end).await {
+            Ok((connection, greeting)) => {
+                self.connects.succeeded();
+                self.health.greeted(&greeting);
+                self.remember(&connection.link);
+                // A server that freezes right now must not hold the pool: what is unpaid stays owed.
+                let _ = tokio::time::timeout(self.settings.connect_timeout, fence::pay_debts(self, &connection)).await;
+                Ok(connection)
+            }
+            Err(error) => {
+                let opens = self.connects.failed();
+                tracing::debug!(%error, "connect failed");
+                self.health.lost();
+                if opens {
+                    self.trip_all(Cause::Connect);
+                }
+                self.connect_failed.notify_waiters();
+                Err(error)
+            }
+        }
+    }
+
+    /// Resolves at the next failed connect: whoever waits for a connection need not wait out its timeout.
+    pub(super) fn connect_failure(&self) -> tokio::sync::futures::Notified<'_> {
+        self.connect_failed.notified()
+    }
+
+    /// Opens every lane; true if any opened now.
+    pub(super) fn trip_all(&self, cause: Cause) -> bool {
+        let now = clock::now();
+        self.lanes().into_iter().fold(false, |any, lane| lane.trip(cause, now) || any)
+    }
+
+    /// One look of the stall detector over all connections (D6). On a stall every silent connection is given up: if it is
+    /// the link that died and not the server, its replacement will work.
+    pub(super) fn look_for_stall(&self) {
+        let links = self.live_links();
+        let now = clock::now();
+        if !self.stall.stalled(now, links.iter().map(|link| link.traffic.activity())) {
+            return;
+        }
+        self.trip_all(Cause::Stall);
+        self.health.lost();
+        for link in links.iter().filter(|link| link.traffic.activity().unanswered_since.is_some()) {
+            link.give_up_as_stalled();
+        }
+    }
+
+    pub(super) fn register(&self, bulkhead: &Arc<Bulkhead>) {
+        lock(&self.bulkheads).push(Arc::downgrade(bulkhead));
+    }
+
+    pub(super) fn take_unfenced(&self) -> Vec<Arc<Link>> {
+        std::mem::take(&mut *lock(&self.unfenced))
+    }
+
+    pub(super) fn owe_fence(&self, link: Arc<Link>) {
+        lock(&self.unfenced).push(link);
+    }
+
+    fn remember(&self, link: &Arc<Link>) {
+        let mut links = lock(&self.links);
+        links.retain(|known| known.strong_count() > 0);
+        links.push(Arc::downgrade(link));
+    }
+
+    fn live_links(&self) -> Vec<Arc<Link>> {
+        lock(&self.links).iter().filter_map(Weak::upgrade).filter(|link| !link.is_dead()).collect()
+    }
+}
+
+/// Written when a connection's driver ends, whether it was cut, closed or aborted.
+struct Obituary {
+    link: Arc<Link>,
+    endpoint: Weak<Endpoint>,
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        self.link.mark_dead();
+        if self.link.needs_fence()
+            && let Some(endpoint) = self.endpoint.upgrade()
+        {
+            endpoint.owe_fence(self.link.clone());
+        }
+    }
+}
+
+/// A poisoned lock only says that a thread panicked between two pushes to a list; the list is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<Lane> for crate::telemetry::metrics::Lane {
+    fn from(lane: Lane) -> Self {
+        match lane {
+            Lane::Read => Self::Read,
+            Lane::Write => Self::Write,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well.
+//!
+//! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
+//! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
+//! breaker (D7). No caller's request is ever a probe. The write lane's probe writes, because a server that answers reads may
+//! still refuse writes. Limits: one keeper per endpoint; it holds three connections at most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_rs::{Cmd, Value};
+
+use super::catalogue::Lane;
+use super::connector::{Connection, words};
+use super::endpoint::Endpoint;
+use super::error::{Meaning, meaning};
+use crate::resilience::breaker::{Probing, Progress};
+use crate::telemetry::clock;
+
+/// How often the stall detector looks: fine against its 400 ms threshold, free against anything else.
+const STALL_LOOK: Duration = Duration::from_millis(20);
+/// Idle or not, the server is asked this often, so that `/status` is true without traffic.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// After a failed heartbeat the next comes sooner: three failed connects in a row open the lanes.
+const ANXIOUS_HEARTBEAT: Duration = Duration::from_millis(100);
+/// The longest a prober sleeps without looking at its breaker: overrides by operators wake nobody.
+const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// Lifetime of the key the write probe leaves behind.
+const PROBE_KEY_LIFETIME_MS: &str = "60000";
+
+/// Looks after one endpoint until dropped.
+pub struct Keeper {
+    endpoint: Arc<Endpoint>,
+    instance: String,
+}
+
+impl Keeper {
+    /// A keeper for `endpoint`; `instance` names this process in the key its write probe sets.
+    pub fn new(endpoint: Arc<Endpoint>, instance: &str) -> Self {
+        Self { endpoint, instance: instance.to_owned() }
+    }
+
+    /// Runs for ever. Cancel by dropping the future.
+    pub async fn run(&self) {
+        let read_probe = words(&["GET", &self.probe_key()]);
+        let write_probe = words(&["SET", &self.probe_key(), "1", "PX", PROBE_KEY_LIFETIME_MS]);
+        tokio::join!(
+            self.watch_for_stalls(),
+            self.keep_heartbeat(),
+            self.probe_lane(Lane::Read, read_probe),
+            self.probe_lane(Lane::Write, write_probe),
+        );
+    }
+
+    fn probe_key(&self) -> String {
+        format!("collective:probe:{}", self.instance)
+    }
+
+    async fn watch_for_stalls(&self) {
+        let mut look = tokio::time::interval(STALL_LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            self.endpoint.look_for_stall();
+        }
+    }
+
+    async fn keep_heartbeat(&self) {
+        let ping = words(&["PING"]);
+        let mut line = Line::new(&self.endpoint);
+        loop {
+            if self.endpoint.lanes().iter().any(|lane| lane.refusing()) {
+                // The probers are at it; a connection kept through an outage is worth nothing.
+                line.hang_up();
+                tokio::time::sleep(IDLE_LOOK).await;
+                continue;
+            }
+            let asked = clock::now();
+            let alive = tokio::time::timeout(HEARTBEAT, line.ask(&ping)).await == Ok(true);
+            if alive {
+                self.endpoint.health.answered_in(clock::now().saturating_since(asked));
+            } else {
+                self.endpoint.health.lost();
+                line.hang_up();
+            }
+            tokio::time::sleep(if alive { HEARTBEAT } else { ANXIOUS_HEARTBEAT }).await;
+        }
+    }
+
+    async fn probe_lane(&self, lane: Lane, probe: Cmd) {
+        let breaker = self.endpoint.lane(lane);
+        loop {
+            let opened = breaker.opened();
+            let Some(due) = breaker.probe_due_at() else {
+                let _ = tokio::time::timeout(IDLE_LOOK, opened).await;
+                continue;
+            };
+            tokio::time::sleep(due.saturating_since(clock::now()).min(IDLE_LOOK)).await;
+            if let Some(probing) = breaker.start_probing(clock::now()) {
+                self.run_probes(probing, &probe).await;
+            }
+        }
+    }
+
+    /// Probes one after the other on a fresh connection; the first that fails ends it.
+    async fn run_probes(&self, mut probing: Probing<'_>, probe: &Cmd) {
+        let mut line = Line::new(&self.endpoint);
+        loop {
+            let asked = clock::now();
+            let passed = tokio::time::timeout(self.endpoint.settings.probe_timeout, line.ask(probe)).await == Ok(true);
+            let now = clock::now();
+            if !passed {
+                probing.failed(now);
+                return;
+            }
+            if probing.passed(now) == Progress::Closed {
+                self.endpoint.health.answered_in(now.saturating_since(asked));
+                return;
+            }
+        }
+    }
+}
+
+/// One connection of the keeper's own, made when needed.
+struct Line<'a> {
+    endpoint: &'a Arc<Endpoint>,
+    connection: Option<Connection>,
+}
+
+impl<'a> Line<'a> {
+    fn new(endpoint: &'a Arc<Endpoint>) -> Self {
+        Self { endpoint, connection: None }
+    }
+
+    /// True if the server answered as one that serves: any reply but a refusal to serve (D9).
+    async fn ask(&mut self, question: &Cmd) -> bool {
+        let connection = match self.connection.take().filter(|connection| !connection.link.is_dead()) {
+            Some(connection) => connection,
+            None => match self.endpoint.connect().await {
+                Ok(connection) => connection,
+                Err(_) => return false,
+            },
+        };
+        let answer = connection.handle.clone().send_packed_command(question).await;
+        self.connection = Some(connection);
+        match answer {
+            Ok(Value::ServerError(error)) => meaning(error.code()) != Meaning::Unavailable,
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.link.give_up();
+        }
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}

@@ -1,0 +1,49 @@
+//! The only door to Redis: gateway, connections, command catalogue, errors, embedded server.
+//!
+//! Everything the product asks of Redis goes through [`Gateway::run`] or [`Gateway::run_batch`]: no other room can name the
+//! driver. [`Endpoint`] is one server as all workers see it, [`Keeper`] looks after it in the background.
+//!
+//! | file | its one job |
+//! |---|---|
+//! | `gateway` | guards in order, retries, the sticky outcome |
+//! | `attempt` | one attempt and how it ended |
+//! | `fence` | making sure an abandoned write has run or never will |
+//! | `pool`, `connector`, `link` | connections per worker, how they are made, what is known of each |
+//! | `endpoint` | what is shared: breakers, detectors, budget, debts |
+//! | `keeper` | probes, heartbeat, stall watch |
+//! | `command`, `catalogue` | what is sent, and everything known about it |
+//! | `error` | outcomes, and what Redis' own error codes are worth |
+//! | `embedded` | the private server child |
+
+mod address;
+mod attempt;
+pub mod catalogue;
+mod command;
+mod connector;
+pub mod embedded;
+mod endpoint;
+mod error;
+mod fence;
+mod gateway;
+mod keeper;
+mod link;
+mod pool;
+mod settings;
+
+pub use address::Address;
+pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};
+pub use endpoint::{Endpoint, Reading};
+pub use error::{Error, ErrorKind, Meaning, Outcome, Suspect, meaning, outcome_of};
+pub use gateway::Gateway;
+pub use keeper::Keeper;
+pub use redis_rs::{ServerError, Value as Reply};
+pub use settings::Settings;
+
+/// A definite answer and how many attempts it took.
+#[derive(Debug)]
+pub struct Answer<R> {
+    /// Redis' reply, which may be its own error.
+    pub reply: R,
+    /// Attempts handed to a connection, this one included.
+    pub attempts: u32,
+}
