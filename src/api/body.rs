@@ -1,0 +1,62 @@
+//! Reading a request's body within a size and a time.
+//!
+//! A body that fits one network read is handed on without a copy, which is nearly every body. Limits: what is declared too large
+//! is refused before it is read; a chunked body is refused at the first byte over.
+
+use std::time::Duration;
+
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, http::header};
+use futures_util::StreamExt;
+
+/// Why a body could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Larger than the limit, in bytes.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It did not arrive in time.
+    TooSlow(Duration),
+    /// The connection ended or the framing was wrong.
+    Broken,
+}
+
+/// Reads the whole body.
+pub async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    within: Duration,
+) -> Result<Bytes, BodyError> {
+    if declared(request).is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge { limit });
+    }
+    tokio::time::timeout(within, whole(payload, limit)).await.unwrap_or(Err(BodyError::TooSlow(within)))
+}
+
+type Chunk = Result<Bytes, actix_web::error::PayloadError>;
+
+async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, BodyError> {
+    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
+    let first = checked(first, 0, limit)?;
+    let Some(second) = payload.next().await else { return Ok(first) };
+    let mut whole = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        let chunk = checked(chunk, whole.len(), limit)?;
+        whole.extend_from_slice(&chunk);
+        next = payload.next().await;
+    }
+    Ok(whole.freeze())
+}
+
+fn checked(chunk: Chunk, so_far: usize, limit: usize) -> Result<Bytes, BodyError> {
+    let chunk = chunk.map_err(|_| BodyError::Broken)?;
+    if so_far + chunk.len() > limit { Err(BodyError::TooLarge { limit }) } else { Ok(chunk) }
+}
+
+fn declared(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

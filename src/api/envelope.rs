@@ -1,0 +1,134 @@
+//! What every request and every answer has: an id, a start time, the standard headers, a place in the metrics.
+//!
+//! One small middleware instead of a stack of five: at this size each layer's boxed future would be felt. Headers are static
+//! values, the id is made from a per-thread counter. Limits: answers the framework gives before routing (malformed heads) do not
+//! pass here.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, web};
+
+use super::Worker;
+use crate::resilience::Moment;
+use crate::telemetry::clock;
+use crate::telemetry::metrics::{Method, Route};
+
+/// The request id, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Whether a call that did not succeed took effect.
+pub const OUTCOME: HeaderName = HeaderName::from_static("collective-outcome");
+/// Longest id taken over from a caller.
+const ID_LENGTH: usize = 64;
+
+/// Known of a request before anything else.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The caller's id if it was well formed, else ours.
+    pub id: HeaderValue,
+    /// When the head was read.
+    pub at: Moment,
+}
+
+impl Arrival {
+    /// The arrival of `request`; a request that did not pass the envelope arrives now.
+    pub fn of(request: &HttpRequest) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self { id: own_id(), at: clock::now() })
+    }
+
+    /// The id as text.
+    pub fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+}
+
+/// The middleware.
+pub async fn wrap(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let at = clock::now();
+    let id = request.headers().get(&REQUEST_ID).filter(|id| well_formed(id.as_bytes())).cloned().unwrap_or_else(own_id);
+    request.extensions_mut().insert(Arrival { id: id.clone(), at });
+    let route = route(request.uri().path());
+    let method = Method::of(request.method().as_str());
+    let worker = request.app_data::<web::Data<Worker>>().cloned();
+    let mut response = next.call(request).await?;
+    dress(response.headers_mut(), id);
+    if let Some(worker) = worker {
+        let elapsed: Duration = clock::now().saturating_since(at);
+        worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
+    }
+    Ok(response)
+}
+
+/// The headers every answer carries (D29).
+fn dress(headers: &mut header::HeaderMap, id: HeaderValue) {
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::CONTENT_SECURITY_POLICY, CSP);
+    headers.insert(REQUEST_ID, id);
+}
+
+/// The route's template for metrics, from the path alone.
+fn route(path: &str) -> Route {
+    match path {
+        "/" => Route::CommandBody,
+        "/pipeline" => Route::Pipeline,
+        "/multi-exec" => Route::MultiExec,
+        "/v1/keys" => Route::Keys,
+        _ if path.starts_with("/v1/keys/") => Route::Key,
+        _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
+        _ if path.starts_with("/v1/counters/") => Route::Counter,
+        _ if path.starts_with("/v1/") => Route::Unmatched,
+        _ => Route::CommandPath,
+    }
+}
+
+fn well_formed(id: &[u8]) -> bool {
+    (1..=ID_LENGTH).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+}
+
+/// A new id: 16 random digits of this thread and 8 that count.
+fn own_id() -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    thread_local! {
+        static THREAD: u64 = fastrand::u64(..);
+        static COUNT: Cell<u32> = const { Cell::new(0) };
+    }
+    let count = COUNT.get().wrapping_add(1);
+    COUNT.set(count);
+    let thread = THREAD.with(|thread| *thread);
+    let digit = |word: u64, place: u32| HEX[(word >> (4 * place) & 15) as usize];
+    let mut text = [b'-'; 25];
+    for place in 0..16 {
+        text[15 - place as usize] = digit(thread, place);
+    }
+    for place in 0..8 {
+        text[24 - place as usize] = digit(u64::from(count), place);
+    }
+    // Hexadecimal digits and a hyphen are always a valid header value.
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_well_formed() {
+        let (first, second) = (own_id(), own_id());
+        assert_ne!(first, second);
+        assert!(well_formed(first.as_bytes()), "{first:?}");
+        for bad in [&b""[..], b"a b", b"a\"b", &[b'a'; 65]] {
+            assert!(!well_formed(bad));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! HTTP for callers: the designed resources under `/v1` and, on everything else, the command dialect.
+//!
+//! A request passes [`mod@envelope`] (id, time, headers, metrics), an extractor that asks `security` who this is and sets the
+//! deadline, and one handler that calls a resource or the gateway. Failures come back as small types of their rooms and become
+//! an answer in exactly one place per surface: [`problem`] for `/v1`, `upstash::error` for the dialect (D25).
+//! Limits: state is per worker ([`Worker`]), because the gateway's connections live on the worker's own runtime.
+
+pub mod body;
+pub mod caller;
+pub mod envelope;
+pub mod path;
+pub mod problem;
+pub mod upstash;
+pub mod v1;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+
+use crate::redis::Gateway;
+use crate::resources::Namespace;
+use crate::security::Authenticator;
+use crate::telemetry::Metrics;
+
+/// What bounds and times a request on the public listener.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Deadline of a request that names none.
+    pub timeout: Duration,
+    /// The longest deadline a caller may ask for.
+    pub timeout_max: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The largest body, in bytes.
+    pub body_bytes: usize,
+    /// The largest single argument of a command, in bytes.
+    pub argument_bytes: usize,
+    /// The most commands in one batch.
+    pub batch_commands: usize,
+}
+
+/// What all workers share.
+pub struct Shared {
+    /// Bounds and times.
+    pub settings: Settings,
+    /// Who is who.
+    pub authenticator: Authenticator,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One worker's state.
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// This worker's door to Redis.
+    pub gateway: Gateway,
+    /// The callers' name space.
+    pub names: Namespace,
+}
+
+impl Worker {
+    /// State for the current worker thread.
+    pub fn new(shared: Arc<Shared>, gateway: Gateway) -> Self {
+        Self { shared, gateway, names: Namespace::default() }
+    }
+}
+
+/// Mounts both surfaces. The order matters: what `/v1` does not claim belongs to the dialect.
+pub fn configure(app: &mut web::ServiceConfig) {
+    v1::configure(app);
+    upstash::configure(app);
+}

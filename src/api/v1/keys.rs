@@ -1,0 +1,139 @@
+//! `/v1/keys/{key}`: store, read, inspect and remove one plain Redis string.
+//!
+//! `{key}` is everything after the prefix, percent-decoded once, slashes included. Content goes in and comes out as bytes; a
+//! reader who asks for JSON gets the same bytes as JSON if they are. Limits: no conditional requests and no listing yet.
+
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use validator::Validate;
+
+use super::super::{body, path};
+use super::{Caller, query, wrong_method};
+use crate::api::problem::{Code, Problem};
+use crate::redis::catalogue::Lane;
+use crate::resources::keys::{ETag, Keys};
+use crate::security::{ReadKeys, WriteKeys};
+
+const PREFIX: &str = "/v1/keys/";
+const ALLOW: &str = "GET, HEAD, PUT, DELETE";
+/// Remaining lifetime in milliseconds, on HEAD; absent when the key lives for ever.
+const TTL: HeaderName = HeaderName::from_static("collective-ttl-ms");
+/// A hundred years: longer is a mistake, and Redis counts in signed milliseconds.
+const TTL_MAX: u64 = 3_153_600_000;
+
+/// Mounts the resource.
+pub fn configure(app: &mut web::ServiceConfig) {
+    app.service(
+        web::resource("/v1/keys/{key:.*}")
+            .route(web::get().to(get))
+            .route(web::head().to(head))
+            .route(web::put().to(put))
+            .route(web::delete().to(delete))
+            .default_service(web::to(async |request: HttpRequest| wrong_method(&request, ALLOW))),
+    );
+}
+
+/// The query of a `PUT`.
+#[derive(Debug, Default, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct PutQuery {
+    /// Lifetime; for ever when absent.
+    #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3153600000"))]
+    ttl_seconds: Option<u64>,
+}
+
+async fn put(caller: Caller<WriteKeys>, request: HttpRequest, mut payload: Payload) -> Result<HttpResponse, Problem> {
+    let at = |problem: Problem| problem.at(&request);
+    let worker = &caller.0.worker;
+    let settings = &worker.shared.settings;
+    let key = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
+    let ttl = match request.query_string() {
+        "" => None,
+        _ => query::<PutQuery>(&request).map_err(at)?.ttl_seconds.map(Duration::from_secs),
+    };
+    let content = body::read(&request, &mut payload, settings.body_bytes, settings.body_timeout)
+        .await
+        .map_err(|e| at(e.into()))?;
+    let keys = Keys::new(&worker.gateway, &worker.names);
+    let written =
+        keys.put(&key, &content, ttl, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
+    let mut response = if written.created { HttpResponse::Created() } else { HttpResponse::NoContent() };
+    Ok(response.insert_header((header::ETAG, tag(&written.etag))).finish())
+}
+
+async fn get(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let at = |problem: Problem| problem.at(&request);
+    let key = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
+    let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
+    let content = keys.get(&key, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let content = content.ok_or_else(|| at(missing()))?;
+    let media_type = media_type(&request, &content).map_err(at)?;
+    let etag = tag(&ETag::of(&content));
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::ETAG, etag))
+        .body(content))
+}
+
+async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let at = |problem: Problem| problem.at(&request);
+    let key = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
+    let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
+    let facts = keys.inspect(&key, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let facts = facts.ok_or_else(|| at(missing()))?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, BYTES)).insert_header((header::ETAG, tag(&facts.etag)));
+    if let Some(ttl) = facts.ttl {
+        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        response.insert_header((TTL, HeaderValue::from(millis)));
+    }
+    response.no_chunking(facts.length as u64);
+    Ok(response.body(actix_web::body::SizedStream::new(
+        facts.length as u64,
+        futures_util::stream::empty::<Result<_, std::io::Error>>(),
+    )))
+}
+
+async fn delete(caller: Caller<WriteKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let at = |problem: Problem| problem.at(&request);
+    let key = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
+    let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
+    keys.delete(&key, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Bytes by default; JSON where the reader asks for it and the content is.
+fn media_type(request: &HttpRequest, content: &[u8]) -> Result<HeaderValue, Problem> {
+    let Some(accept) = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
+        return Ok(BYTES);
+    };
+    let offers =
+        |wanted: &str| accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == wanted);
+    let bytes_will_do = offers("*/*") || offers("application/*") || offers("application/octet-stream");
+    if !offers("application/json") {
+        return Ok(BYTES);
+    }
+    if serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok() {
+        Ok(JSON)
+    } else if bytes_will_do {
+        Ok(BYTES)
+    } else {
+        Err(Problem::new(Code::NotAcceptable, "the content is not JSON, and nothing but JSON was accepted"))
+    }
+}
+
+fn missing() -> Problem {
+    Problem::new(Code::NotFound, "there is no such key")
+}
+
+/// Hexadecimal digits in quotes are always a valid header value.
+fn tag(etag: &ETag) -> HeaderValue {
+    HeaderValue::from_str(etag.as_str()).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}

@@ -1,0 +1,79 @@
+//! `/v1`: designed resources, JSON and bytes in and out, problem documents for every failure.
+//!
+//! Names are taken from the raw path (`path.rs`), so a route claims everything below its prefix. Limits: what is not built yet
+//! answers 404 as any unknown path.
+
+mod counters;
+mod keys;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+
+use super::caller;
+use super::problem::{Code, Mistake, Problem};
+use crate::security::Action;
+use std::future::{Ready, ready};
+use validator::ValidationErrors;
+
+/// A caller of `/v1` who may do `A`. As an extractor it refuses with a problem document.
+pub struct Caller<A: Action>(pub caller::Caller<A>);
+
+impl<A: Action + 'static> FromRequest for Caller<A> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(caller::Caller::identify(request, None).map(Self).map_err(|reason| Problem::from(reason).at(request)))
+    }
+}
+
+/// Mounts the resources.
+pub fn configure(app: &mut web::ServiceConfig) {
+    keys::configure(app);
+    counters::configure(app);
+    app.service(web::resource(["/v1", "/v1/{tail:.*}"]).to(nothing_here));
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::new(Code::NotFound, "there is no such resource under /v1").at(&request))
+}
+
+fn wrong_method(request: &HttpRequest, allow: &'static str) -> Result<HttpResponse, Problem> {
+    Err(Problem::method(allow).at(request))
+}
+
+/// Reads a query string into its type, naming what is wrong with it.
+fn query<T: serde::de::DeserializeOwned + validator::Validate>(request: &HttpRequest) -> Result<T, Problem> {
+    let query = web::Query::<T>::from_query(request.query_string())
+        .map_err(|error| Problem::new(Code::InvalidRequest, format!("the query is not understood: {error}")))?
+        .into_inner();
+    query.validate().map_err(|errors| Problem::invalid(mistakes(&errors, "")))?;
+    Ok(query)
+}
+
+/// Reads a JSON body into its type, naming what is wrong with it.
+fn json<T: serde::de::DeserializeOwned + validator::Validate>(body: &[u8]) -> Result<T, Problem> {
+    let value: T = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Problem::invalid(vec![Mistake { pointer: String::new(), detail: error.to_string() }])
+        }
+        _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
+    })?;
+    value.validate().map_err(|errors| Problem::invalid(mistakes(&errors, "/")))?;
+    Ok(value)
+}
+
+/// The validator's findings as a flat list.
+fn mistakes(errors: &ValidationErrors, before: &str) -> Vec<Mistake> {
+    let fields = errors.field_errors();
+    let mut list: Vec<Mistake> = fields
+        .iter()
+        .flat_map(|(field, errors)| errors.iter().map(move |error| (field, error)))
+        .map(|(field, error)| Mistake {
+            pointer: format!("{before}{field}"),
+            detail: error.message.as_deref().unwrap_or("is against its rule").to_owned(),
+        })
+        .collect();
+    list.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+    list
+}

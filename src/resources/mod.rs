@@ -1,0 +1,13 @@
+//! The product's resources, each one file: what it is in Redis, its calls, and how each fails.
+//!
+//! A resource gets a [`Namespace`] and a [`crate::redis::Gateway`], never a token: who may call is decided before. A key is
+//! exactly one plain Redis string and a counter one integer string, so that both dialects and any Redis tool see the same.
+//! Limits: leases, limiters, presence, idempotency records and conditional writes are not built yet.
+
+pub mod counters;
+mod failure;
+pub mod keys;
+mod namespace;
+
+pub use failure::{Failure, FailureKind};
+pub use namespace::{Namespace, Reserved};

@@ -1,0 +1,133 @@
+//! Who are you, and may you: the only room that can make an [`Authorized`].
+//!
+//! A handler takes `Authorized<SomeAction>`; since its fields are private to this room, a handler without it cannot be written
+//! by mistake and one with it cannot be reached by anyone who was not let in. Today there is one principal, the holder of the
+//! root token, which has every scope. Limits: scoped keys, quotas, bans and audit are not built yet.
+
+use std::marker::PhantomData;
+
+use subtle::ConstantTimeEq;
+
+use crate::telemetry::Secret;
+
+/// Something a caller may be allowed to do.
+pub trait Action {
+    /// The scope that allows it.
+    const SCOPE: &'static str;
+}
+
+/// Declares actions and their scopes.
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $scope:literal;)+) => {
+        $($(#[$doc])* #[derive(Debug)] pub enum $name {} impl Action for $name { const SCOPE: &'static str = $scope; })+
+    };
+}
+
+actions! {
+    /// Read keys of `/v1/keys`.
+    ReadKeys = "keys:read";
+    /// Write and delete keys of `/v1/keys`.
+    WriteKeys = "keys:write";
+    /// Read counters.
+    ReadCounters = "counters:read";
+    /// Increment and delete counters.
+    WriteCounters = "counters:write";
+    /// Send commands in the command dialect.
+    SendCommands = "commands";
+}
+
+/// Proof that the caller may do `A`.
+#[derive(Debug)]
+pub struct Authorized<A: Action> {
+    action: PhantomData<A>,
+}
+
+/// Who a caller turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Principal {
+    kind: PrincipalKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PrincipalKind {
+    Root,
+}
+
+impl Principal {
+    /// Lets the principal do `A`, or not.
+    pub fn authorize<A: Action>(self) -> Result<Authorized<A>, Forbidden> {
+        match self.kind {
+            PrincipalKind::Root => Ok(Authorized { action: PhantomData }),
+        }
+    }
+}
+
+/// Why a caller could not be identified. The two look alike from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unauthenticated {
+    /// No credential was presented.
+    Missing,
+    /// The credential is nobody's.
+    Wrong,
+}
+
+/// The caller lacks a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forbidden {
+    /// The scope that would have allowed it.
+    pub scope: &'static str,
+}
+
+/// Identifies callers by what they present.
+pub struct Authenticator {
+    root: Secret,
+}
+
+impl Authenticator {
+    /// Knows the root token.
+    pub fn new(root: Secret) -> Self {
+        Self { root }
+    }
+
+    /// Takes the value of an `Authorization` header: `Bearer <token>`, or the bare token as some clients send it.
+    pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Principal, Unauthenticated> {
+        let presented = authorization.ok_or(Unauthenticated::Missing)?;
+        let token = bearer(presented);
+        // Equal lengths are compared in constant time; the length of the token is no secret.
+        if bool::from(token.ct_eq(self.root.expose().as_bytes())) {
+            Ok(Principal { kind: PrincipalKind::Root })
+        } else {
+            Err(Unauthenticated::Wrong)
+        }
+    }
+}
+
+/// The token of a header value, the scheme stripped whatever its case.
+fn bearer(value: &[u8]) -> &[u8] {
+    const SCHEME: &[u8] = b"bearer ";
+    match value.get(..SCHEME.len()) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(SCHEME) => value[SCHEME.len()..].trim_ascii(),
+        _ => value.trim_ascii(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authenticator() -> Authenticator {
+        Authenticator::new(Secret::from("0123456789abcdef0123456789abcdef".to_owned()))
+    }
+
+    #[test]
+    fn only_the_exact_token_is_let_in() {
+        let door = authenticator();
+        assert!(door.authenticate(Some(b"Bearer 0123456789abcdef0123456789abcdef")).is_ok());
+        assert!(door.authenticate(Some(b"bearer 0123456789abcdef0123456789abcdef ")).is_ok());
+        assert!(door.authenticate(Some(b"0123456789abcdef0123456789abcdef")).is_ok());
+        for wrong in [&b"Bearer "[..], b"", b"Bearer x", b"Bearer 0123456789abcdef0123456789abcdeF", b"Basic abc"] {
+            assert_eq!(door.authenticate(Some(wrong)), Err(Unauthenticated::Wrong));
+        }
+        assert_eq!(door.authenticate(None), Err(Unauthenticated::Missing));
+    }
+}
