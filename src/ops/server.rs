@@ -1,0 +1,112 @@
+//! The thread that serves operators, and its limits.
+//!
+//! Its own thread, its own actix system, one worker: the public workers can be as busy as they like. It starts
+//! before the rest of the service is ready (then `/readyz` says so) and is stopped last.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer};
+
+use super::{OpsView, headers, routes};
+
+/// A request head must arrive within this time: an operator's tool is near, and a slow one must not hold a place.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an idle connection may stay: longer than the usual scrape interval of 15 to 60 seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a closing connection may take to say goodbye.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections at once: some probes, some scrapers, some people. More would wait in the backlog.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Seconds that answers under way get when the listener stops.
+const STOP_SECONDS: u64 = 1;
+
+/// The running listener. Dropping it stops it, too.
+pub struct OpsHandle {
+    address: SocketAddr,
+    server: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Serves `view` on `listener` until the handle is stopped.
+///
+/// # Errors
+/// When the listener cannot be used or the thread cannot be started.
+pub fn spawn(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<OpsHandle> {
+    let address = listener.local_addr()?;
+    let (report, reported) = mpsc::channel();
+    let thread = thread::Builder::new().name("ops".to_owned()).spawn(move || {
+        actix_rt::System::new().block_on(async move {
+            let server = match build(listener, view) {
+                Ok(server) => server,
+                Err(error) => return drop(report.send(Err(error))),
+            };
+            let _ = report.send(Ok(server.handle()));
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the operator listener ended");
+            }
+        });
+    })?;
+    let server = reported.recv().map_err(|_| io::Error::other("the operator thread ended at once"))??;
+    Ok(OpsHandle { address, server, thread: Some(thread) })
+}
+
+fn build(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<Server> {
+    let app = move || {
+        let view = Arc::clone(&view);
+        App::new().wrap(headers::every_answer()).configure(|service| routes::configure(service, view))
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .disable_signals() // the drain in `startup` decides when this ends
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .h1_allow_half_closed(false)
+        .max_connections(MAX_CONNECTIONS)
+        .shutdown_timeout(STOP_SECONDS)
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+impl OpsHandle {
+    /// Where it listens; with port 0 in the configuration, the port it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether its thread still runs.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Stops listening, lets answers under way finish (one second at most), and waits for the thread.
+    ///
+    /// Blocks; call it at the end of life or from a thread that may wait.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        // The command is on its way once the future exists; the thread's end is the answer.
+        drop(self.server.stop(true));
+        if thread.join().is_err() {
+            tracing::error!("the operator thread panicked");
+        }
+    }
+}
+
+impl Drop for OpsHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

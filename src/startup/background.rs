@@ -1,0 +1,83 @@
+//! The background thread: the keeper of the endpoint and the supervisor of the embedded server.
+//!
+//! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
+//! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
+//! thread and is reported by [`Background::stop`].
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::redis::embedded::{Embedded, EmbeddedEvent};
+use crate::redis::{Endpoint, Keeper};
+
+/// The running thread.
+pub(super) struct Background {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Background {
+    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none.
+    pub(super) fn start(
+        endpoint: Arc<Endpoint>,
+        embedded: Option<Embedded>,
+        ready: oneshot::Sender<()>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("background".into())
+            .spawn(move || runtime.block_on(work(endpoint, embedded, ready, stopped)))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops everything and waits for it; the embedded server is given time to end cleanly.
+    pub(super) fn stop(self) -> io::Result<()> {
+        let _ = self.stop.send(());
+        self.thread.join().map_err(|_| io::Error::other("the background thread panicked"))
+    }
+}
+
+async fn work(
+    endpoint: Arc<Endpoint>,
+    embedded: Option<Embedded>,
+    ready: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let instance = format!("{:08x}", fastrand::u32(..));
+    let keeper = Keeper::new(endpoint, &instance);
+    let Some(embedded) = embedded else {
+        let _ = ready.send(());
+        tokio::select! {
+            _ = stopped => {}
+            () = keeper.run() => {}
+        }
+        return;
+    };
+    let first = std::cell::Cell::new(Some(ready));
+    let (answering, answers) = tokio::sync::watch::channel(false);
+    let on_event = |event: EmbeddedEvent| {
+        if matches!(event, EmbeddedEvent::Ready { .. }) {
+            answering.send_replace(true);
+            if let Some(ready) = first.take() {
+                let _ = ready.send(());
+            }
+        }
+    };
+    let keep = async {
+        // Asking a server that has not opened its socket yet would only open the breakers.
+        let mut answers = answers;
+        let _ = tokio::time::timeout(super::lifecycle::EMBEDDED_PATIENCE, answers.wait_for(|answers| *answers)).await;
+        keeper.run().await;
+    };
+    let stopped = async {
+        let _ = stopped.await;
+    };
+    tokio::select! {
+        () = embedded.supervise(stopped, on_event) => {}
+        () = keep => {}
+    }
+}

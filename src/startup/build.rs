@@ -1,0 +1,203 @@
+//! From settings to parts: listeners bound, token and Redis address settled, shared state made. Nothing runs yet.
+//!
+//! What can be refused is refused here, in the order that touches least: Redis' address, data directory, ports. Limits: the
+//! settings have been validated; what fails here is the world (a taken port, a directory without rights).
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
+use crate::config::{self, Settings};
+use crate::redis::embedded::{DataDir, Embedded};
+use crate::redis::{self, Address, Endpoint};
+use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
+use crate::security::Authenticator;
+use crate::telemetry::logs::LogConfig;
+use crate::telemetry::metrics::Build;
+use crate::telemetry::{Metrics, Secret};
+use crate::{api, resilience};
+
+/// Connections the kernel may hold for us while all workers are busy.
+const BACKLOG: i32 = 1024;
+
+/// Everything made, nothing started.
+pub(super) struct Built {
+    pub(super) settings: Settings,
+    pub(super) public: TcpListener,
+    pub(super) ops: TcpListener,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) shared: Arc<api::Shared>,
+    pub(super) embedded: Option<Embedded>,
+    /// Where the generated root token is, if there is one.
+    pub(super) token_file: Option<PathBuf>,
+    /// Held for life: the lock on the directory.
+    pub(super) _data_dir: Option<DataDir>,
+}
+
+/// Why nothing could be built.
+#[derive(Debug)]
+pub(super) enum BuildError {
+    /// The configuration asks for what cannot be.
+    Refused(String),
+    /// The world said no.
+    Failed(String),
+}
+
+impl BuildError {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => EXIT_CONFIGURATION,
+            Self::Failed(_) => EXIT_FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Built {
+    pub(super) fn new(settings: Settings) -> Result<Self, BuildError> {
+        let needs_data_dir = settings.redis.url.is_none() || settings.auth.root_token.is_none();
+        let data_dir = match needs_data_dir {
+            true => Some(DataDir::open(&settings.data_dir).map_err(|error| BuildError::Failed(error.to_string()))?),
+            false => None,
+        };
+        let embedded = match (&settings.redis.url, &data_dir) {
+            (None, Some(dir)) => Some(embedded(dir)?),
+            _ => None,
+        };
+        let address = address(&settings, embedded.as_ref())?;
+        let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
+        let public = listen(settings.server.bind, "server.bind")?;
+        let ops = listen(settings.ops.bind, "ops.bind")?;
+        let metrics =
+            Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
+        let metrics = Arc::new(metrics);
+        let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
+        let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
+        let shared = Arc::new(api::Shared {
+            settings: api_settings(&settings),
+            authenticator: Authenticator::new(root_token),
+            metrics: metrics.clone(),
+        });
+        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
+    }
+}
+
+fn embedded(dir: &DataDir) -> Result<Embedded, BuildError> {
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    Embedded::prepare(dir, &search_path).map_err(|error| BuildError::Failed(error.to_string()))
+}
+
+fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, BuildError> {
+    let redis = &settings.redis;
+    let Some(url) = &redis.url else {
+        let embedded = embedded.ok_or_else(|| BuildError::Failed("no Redis to talk to".into()))?;
+        return Ok(Address::unix(embedded.socket_path()).with_credentials(None, Some(embedded.password())));
+    };
+    let address = match &url.address {
+        config::Address::Unix(path) => Address::unix(path),
+        config::Address::Tcp { tls: true, .. } => {
+            return Err(BuildError::Refused(
+                "redis.url: rediss:// (TLS) is not built yet: use redis:// or unix://".into(),
+            ));
+        }
+        config::Address::Tcp { host, port, tls: false } => Address::tcp(host.as_str(), *port),
+    };
+    Ok(address.with_credentials(redis.username.as_deref(), redis.password.as_ref()).with_database(url.database))
+}
+
+fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Option<PathBuf>), BuildError> {
+    match (&settings.auth.root_token, dir) {
+        (Some(token), _) => Ok((token.clone(), None)),
+        (None, Some(dir)) => {
+            let token = dir.root_token().map_err(|error| BuildError::Failed(error.to_string()))?;
+            Ok((token, Some(dir.root_token_path())))
+        }
+        (None, None) => Err(BuildError::Failed("no root token and no data_dir to make one in".into())),
+    }
+}
+
+fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, BuildError> {
+    let bind = || {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpListener::from(socket))
+    };
+    bind().map_err(|error: std::io::Error| BuildError::Failed(format!("cannot listen on {address} ({key}): {error}")))
+}
+
+/// The log's settings.
+pub(super) fn log_config(log: &config::Log) -> LogConfig {
+    use crate::telemetry::logs::LogFormat;
+    let format = match log.format {
+        config::LogFormat::Auto => LogFormat::Auto,
+        config::LogFormat::Json => LogFormat::Json,
+        config::LogFormat::Pretty => LogFormat::Pretty,
+    };
+    LogConfig { format, level: log.level.clone() }
+}
+
+fn api_settings(settings: &Settings) -> api::Settings {
+    api::Settings {
+        timeout: settings.requests.timeout,
+        timeout_max: settings.requests.timeout_max,
+        body_timeout: settings.server.body_timeout,
+        body_bytes: settings.limits.body,
+        argument_bytes: settings.limits.argument,
+        batch_commands: settings.limits.batch_commands,
+    }
+}
+
+fn redis_settings(settings: &Settings) -> redis::Settings {
+    let (redis, breaker, retry) = (&settings.redis, &settings.breaker, &settings.retry);
+    redis::Settings {
+        alias: redis.alias.clone(),
+        connections_per_worker: u32::try_from(redis.connections_per_worker).unwrap_or(u32::MAX),
+        in_flight_per_connection: redis.in_flight_per_connection,
+        queue: redis.queue,
+        acquire_timeout: redis.acquire_timeout,
+        connect_timeout: redis.connect_timeout,
+        max_connection_age: redis.max_connection_age,
+        attempt_timeout: settings.attempt.timeout,
+        retry: RetryPolicy {
+            attempts: retry.attempts,
+            backoff: Backoff { base: retry.backoff_base, cap: retry.backoff_max },
+        },
+        budget_ratio: retry.budget_ratio,
+        budget_tokens: retry.budget_tokens,
+        breaker: breaker_settings(breaker),
+        probe_timeout: breaker.probe_timeout,
+        stall_after: breaker.stall_after,
+        connect_failures: breaker.connect_failures,
+    }
+}
+
+fn breaker_settings(breaker: &config::Breaker) -> breaker::Settings {
+    let defaults = resilience::breaker::Settings::default();
+    breaker::Settings {
+        window: breaker.window,
+        minimum_calls: breaker.minimum_calls,
+        failure_ratio: breaker.failure_ratio,
+        slow_call_after: breaker.slow_call_after,
+        slow_ratio: breaker.slow_ratio,
+        open_wait: breaker.open_wait,
+        open_wait_max: breaker.open_wait_max,
+        probes_to_close: breaker.probes_to_close,
+        // Longer than a whole round of probes can take: only a prober that vanished is overtaken.
+        half_open_max: (breaker.probe_timeout * (breaker.probes_to_close + 1)).max(Duration::from_secs(2)),
+        seed: fastrand::u64(..),
+        ..defaults
+    }
+}

@@ -1,0 +1,165 @@
+//! The life of the process: start, say so, serve, drain on a signal, stop.
+//!
+//! The first SIGTERM or SIGINT drains: readiness turns 503, after `drain.delay` no new connection is accepted, requests in flight
+//! get `drain.finish`, then the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
+//! Limits: connections that the kernel accepted but no worker has seen yet are not drained.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::background::Background;
+use super::build::Built;
+use super::public;
+use super::view::View;
+use crate::cli::{EXIT_FAILURE, EXIT_OK};
+use crate::ops::{self, Phase};
+
+/// How long start-up waits for the embedded server before it goes on without it.
+pub(super) const EMBEDDED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long `healthcheck` waits for an answer.
+const HEALTHCHECK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs what was built until a signal ends it.
+pub(super) fn run(built: Built) -> io::Result<()> {
+    let public_address = built.public.local_addr()?;
+    let view = View::new(&built.settings, &built.shared, built.endpoint.clone());
+    let ops = ops::spawn(built.ops, view.clone())?;
+    let (ready, is_ready) = oneshot::channel();
+    let background = Background::start(built.endpoint.clone(), built.embedded, ready)?;
+    let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
+    let served = actix_web::rt::System::new().block_on(async {
+        let drain = &built.settings.drain;
+        let server = public::start(built.public, &built.settings.server, drain.finish, built.shared, built.endpoint)?;
+        let handle = server.handle();
+        let serving = actix_web::rt::spawn(server);
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            _ = tokio::time::timeout(EMBEDDED_PATIENCE, is_ready) => {}
+            () = signals.next() => {}
+        }
+        view.enter(Phase::Ready);
+        announcement.print();
+        signals.wait_first().await;
+        view.enter(Phase::Draining);
+        signals.exit_on_next();
+        tokio::time::sleep(drain.delay).await;
+        handle.stop(true).await;
+        serving.await.map_err(io::Error::other)?
+    });
+    ops.stop();
+    background.stop()?;
+    tracing::info!("stopped");
+    served
+}
+
+/// What a newcomer needs to see: where we listen, and a line to paste.
+struct Announcement {
+    public: SocketAddr,
+    operator: SocketAddr,
+    token_file: Option<std::path::PathBuf>,
+}
+
+impl Announcement {
+    fn print(&self) {
+        let token = match &self.token_file {
+            Some(file) => format!("$(cat {})", shell_word(file)),
+            None => "$COLLECTIVE_AUTH__ROOT_TOKEN".to_owned(),
+        };
+        let mut out = io::stdout().lock();
+        let public = reachable(self.public);
+        let _ = writeln!(out, "listening public={} operator={}", self.public, self.operator);
+        let _ = writeln!(
+            out,
+            "try: curl -H \"Authorization: Bearer {token}\" -X PUT --data hello http://{public}/v1/keys/greeting"
+        );
+        let _ = writeln!(out, "     curl -H \"Authorization: Bearer {token}\" http://{public}/v1/keys/greeting");
+        let _ = out.flush();
+    }
+}
+
+/// A path that a shell reads as one word.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Where a listener on all interfaces can be reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// SIGTERM and SIGINT as one stream of wishes to stop.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    seen: bool,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            seen: false,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        self.seen = true;
+    }
+
+    /// Returns at once if a signal came already.
+    async fn wait_first(&mut self) {
+        if !self.seen {
+            self.next().await;
+        }
+    }
+
+    /// From now on a signal means: at once.
+    fn exit_on_next(mut self) {
+        actix_web::rt::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: exiting without finishing");
+            std::process::exit(i32::from(EXIT_FAILURE));
+        });
+    }
+}
+
+/// Asks the running service's readiness over its operator port; 0 if ready.
+pub(super) fn healthcheck(ops: SocketAddr) -> u8 {
+    match ask_ready(reachable(ops)) {
+        Ok(true) => EXIT_OK,
+        Ok(false) => {
+            eprintln!("collective: the service on {ops} is not ready");
+            EXIT_FAILURE
+        }
+        Err(error) => {
+            eprintln!("collective: no answer from the operator listener on {ops} (ops.bind): {error}");
+            EXIT_FAILURE
+        }
+    }
+}
+
+fn ask_ready(ops: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&ops, HEALTHCHECK_PATIENCE)?;
+    stream.set_read_timeout(Some(HEALTHCHECK_PATIENCE))?;
+    stream.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {ops}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    Ok(head.ends_with(b" 200"))
+}

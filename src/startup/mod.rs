@@ -1,0 +1,94 @@
+//! The composition root: configuration in, exit code out. Builds every room in order, binds, serves, drains.
+//!
+//! `Starting → Ready → Draining → Stopped`. Both ports are bound before anything is started, so that a taken port costs nothing;
+//! Redis is not waited for, its absence is a state the product serves in. Limits: one process, one endpoint.
+
+mod background;
+mod build;
+mod lifecycle;
+mod public;
+mod view;
+
+use std::process::ExitCode;
+
+use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_OK, Invocation, Page, USAGE, Verb};
+use crate::config::{self, LoadInput, Loaded};
+use crate::{api, redis, telemetry};
+
+/// Does what the command line asks for.
+pub fn run(invocation: &Invocation) -> ExitCode {
+    let code = match invocation.verb {
+        Verb::Help => print(USAGE),
+        Verb::Version => print(&format!("collective {}\n", env!("CARGO_PKG_VERSION"))),
+        Verb::Docs(page) => print(&document(page)),
+        Verb::CheckConfig => match load(invocation) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                print("the configuration is valid\n")
+            }
+            Err(code) => code,
+        },
+        Verb::Healthcheck => match load(invocation) {
+            Ok(loaded) => lifecycle::healthcheck(loaded.settings.ops.bind),
+            Err(code) => code,
+        },
+        Verb::Serve => match load(invocation) {
+            Ok(loaded) => serve(loaded),
+            Err(code) => code,
+        },
+        Verb::Migrate | Verb::Openapi => {
+            eprintln!("collective: this verb is not built yet");
+            EXIT_FAILURE
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a reader who has left is no failure of ours.
+fn print(text: &str) -> u8 {
+    use std::io::Write;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    EXIT_OK
+}
+
+fn document(page: Page) -> String {
+    match page {
+        Page::Commands => redis::catalogue::markdown(),
+        Page::Errors => api::problem::markdown(),
+        Page::Configuration => config::markdown(),
+        Page::Metrics => telemetry::metrics::markdown(),
+        Page::Example => config::example(),
+    }
+}
+
+/// The configuration, or every mistake in it on standard error and the exit code for that.
+fn load(invocation: &Invocation) -> Result<Loaded, u8> {
+    // Variables that are not text cannot be ours: our names and values are.
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    config::load(LoadInput { file: invocation.config.clone(), env }).map_err(|mistakes| {
+        mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
+        EXIT_CONFIGURATION
+    })
+}
+
+fn serve(loaded: Loaded) -> u8 {
+    telemetry::logs::init(build::log_config(&loaded.settings.log));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let built = match build::Built::new(loaded.settings) {
+        Ok(built) => built,
+        Err(failure) => {
+            eprintln!("collective: {failure}");
+            return failure.exit_code();
+        }
+    };
+    match lifecycle::run(built) {
+        Ok(()) => EXIT_OK,
+        Err(error) => {
+            tracing::error!(%error, "the service failed");
+            eprintln!("collective: {error}");
+            EXIT_FAILURE
+        }
+    }
+}
