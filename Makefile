@@ -1,0 +1,76 @@
+# The habits of the project. `make` alone lists them.
+#
+# Everything here is one step of cargo or one script of tools/, so that it can also be typed by hand. CARGO_FLAGS reaches
+# every build; the lockfile is binding unless it says otherwise.
+
+CARGO ?= cargo
+CARGO_FLAGS ?= --locked
+BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
+PAGES := commands errors configuration metrics
+
+# cargo-nextest where it is installed, else cargo's own runner.
+SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test e2e lint fmt doc docs docs-check bench chaos audit image clean binary
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start the service on http://127.0.0.1:8080 with a Redis of its own
+	@test -n "$$COLLECTIVE_REDIS__URL" || tools/ensure redis
+	$(CARGO) run $(CARGO_FLAGS) --release -- serve
+
+test: ## run every test; real Redis servers on free ports, nothing mocked
+	@tools/ensure redis
+	$(CARGO) test $(CARGO_FLAGS) --doc
+	$(CARGO) $(SUITE) $(CARGO_FLAGS)
+
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills
+	@tools/ensure redis curl
+	@tools/ensure promtool || true
+	tests/e2e/run.sh $(BINARY)
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+doc: ## the crate's own documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps
+
+docs: binary ## write docs/*.md anew from the tables in the code
+	@for page in $(PAGES); do \
+		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
+		echo "docs/$$page.md"; \
+	done
+
+docs-check: binary ## fail when docs/*.md differ from the tables in the code
+	@for page in $(PAGES); do \
+		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
+	done
+	@echo "$(words $(PAGES)) generated pages are up to date"
+
+bench: ## measure the promises with numbers, side by side with a bare handler
+	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }
+	bench/run.sh
+
+chaos: ## the tests that break Redis, ten rounds each
+	@tools/ensure redis
+	COLLECTIVE_TEST_ROUNDS=10 $(CARGO) test $(CARGO_FLAGS) --release --test suite chaos
+
+audit: ## licences and sources of the dependencies
+	@tools/licences || test $$? -eq 77
+	@tools/audit || test $$? -eq 77
+
+image: ## the container image (not built yet)
+	@echo "not built yet: there is no Dockerfile in this version"; exit 1
+
+clean: ## remove what cargo built; data in .collective stays
+	$(CARGO) clean
+
+# Built together with the tests: the same features, hence the same dependencies, compiled once.
+binary:
+	@$(CARGO) build $(CARGO_FLAGS) --bins --tests

@@ -1,0 +1,44 @@
+//! The harness: real servers, real sockets, faults that read as sentences.
+//!
+//! What is in it:
+//! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
+//! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
+//! - [`app`]: the built binary as a child process;
+//! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
+//! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
+//! - [`resp`]: the few lines of the Redis protocol the first two need.
+//!
+//! Why so: a test of fault tolerance proves nothing against a mock. Every test owns its servers,
+//! its ports and its directories, so that tests run in parallel and in any order, and nothing
+//! here goes through the code under test: a bug in the product cannot hide itself.
+//!
+//! Limits: Linux only (signals, `/proc`), loopback only. Children die when their handle is
+//! dropped; if the test binary itself is killed with SIGKILL, its children outlive it.
+#![allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one day use")]
+
+pub mod app;
+pub mod client;
+pub mod eventually;
+pub mod proxy;
+pub mod redis;
+pub mod resp;
+
+pub use app::{App, Ended};
+pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
+pub use eventually::{eventually, eventually_within};
+pub use proxy::Proxy;
+pub use redis::{Options, Redis};
+pub use resp::{Connection, Reply};
+
+/// A small random generator whose whole future is decided by `seed`. The seed is printed, so a
+/// failed test shows it (the test runner swallows the line when the test passes).
+pub fn seeded(seed: u64) -> fastrand::Rng {
+    println!("random seed {seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// The last `lines` lines of a log: what a failed test prints.
+fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

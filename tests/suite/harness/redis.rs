@@ -1,0 +1,311 @@
+//! A real Redis for one test alone.
+//!
+//! What: [`Redis::start`] runs a `redis-server` (or `valkey-server`) child in a directory of its
+//! own, on a TCP port of 127.0.0.1 and on a unix socket, and hands out what a test does to a
+//! Redis: freeze it, kill it, restart it, look inside.
+//!
+//! Why so: readiness is asked over the unix socket, whose path nobody else can have. A port
+//! could answer and yet be a stranger's. Ports are drawn below the kernel's ephemeral range, so
+//! that no outgoing connection takes the port while the server is down for a restart.
+//!
+//! Limits: needs Redis 7 or newer on PATH.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::resp::{Connection, Reply};
+use super::tail;
+
+/// Ports to draw from: above the well-known ones, below Linux' ephemeral range (32768 and up).
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// How many ports to try. With 22 000 to choose from, one retry is already rare.
+const PORT_ATTEMPTS: usize = 50;
+
+/// Longest wait for a start, which includes loading the append-only file.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Server programs, in order of preference.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// Ports in use by this process. A server that is down for a restart keeps its entry.
+static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+/// How to start a server. `Options::default()`: no password, nothing kept on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    password: Option<String>,
+    durable: bool,
+    settings: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Requires this password of the default user.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Append-only file with `appendfsync always`: what was acknowledged survives a `kill -9`.
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Any other directive of `redis.conf`: `.set("maxmemory", "1mb")`.
+    pub fn set(mut self, directive: &str, value: &str) -> Self {
+        self.settings.push((directive.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running server. Dropping it kills the process and removes its directory.
+pub struct Redis {
+    directory: TempDir,
+    port: u16,
+    options: Options,
+    child: Mutex<Child>,
+}
+
+impl Redis {
+    /// Starts a server and waits until it answers.
+    pub async fn start(options: Options) -> Redis {
+        for _ in 0..PORT_ATTEMPTS {
+            let directory = tempfile::Builder::new().prefix("redis-").tempdir().expect("a directory for Redis");
+            let port = take_port();
+            let child = Mutex::new(launch(&directory, port, &options));
+            let redis = Redis { directory, port, options: options.clone(), child };
+            match redis.until_ready().await {
+                Ok(()) => return redis,
+                Err(log) if log.contains("Failed listening on port") => {}
+                Err(log) => panic!("Redis ended while starting:\n{log}"),
+            }
+        }
+        panic!("found no free port for Redis in {PORT_ATTEMPTS} attempts");
+    }
+
+    /// `redis://127.0.0.1:PORT`, with the password if there is one.
+    pub fn url(&self) -> String {
+        url(self.options.password.as_deref(), self.address())
+    }
+
+    /// `unix:///…/redis.sock`, without a password.
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The TCP address.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    /// The password, if it was given one.
+    pub fn password(&self) -> Option<&str> {
+        self.options.password.as_deref()
+    }
+
+    /// The process id of the running server.
+    pub fn pid(&self) -> u32 {
+        self.child().id()
+    }
+
+    /// SIGSTOP: the kernel still accepts connections and bytes, nobody answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on where it was, and runs everything that arrived meanwhile.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill9(&self) {
+        end(&mut self.child());
+    }
+
+    /// Starts it again with the same directory, port and options, killing it first if it still
+    /// runs, and waits until it answers and has loaded its data.
+    pub async fn restart(&self) {
+        self.kill9();
+        *self.child() = launch(&self.directory, self.port, &self.options);
+        if let Err(log) = self.until_ready().await {
+            panic!("Redis did not restart:\n{log}");
+        }
+    }
+
+    /// A connection of our own, authenticated, not through the product or a proxy.
+    pub async fn connect(&self) -> Connection {
+        self.try_connect().await.expect("a connection to Redis")
+    }
+
+    /// Runs one command on a connection of its own. Errors of Redis are a [`Reply::Error`].
+    pub async fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Reply {
+        self.connect().await.command(arguments).await.expect("a reply from Redis")
+    }
+
+    /// As [`Redis::command`], for a server that may be dead or frozen.
+    pub async fn try_command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> io::Result<Reply> {
+        self.try_connect().await?.command(arguments).await
+    }
+
+    /// The fields of one `INFO` section.
+    pub async fn info(&self, section: &str) -> BTreeMap<String, String> {
+        self.command(&["INFO", section])
+            .await
+            .to_string()
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(field, value)| (field.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// Everything the server has logged, restarts included.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("redis.log")).unwrap_or_default()
+    }
+
+    async fn try_connect(&self) -> io::Result<Connection> {
+        self.authenticated(Connection::tcp(self.address()).await?).await
+    }
+
+    async fn authenticated(&self, mut connection: Connection) -> io::Result<Connection> {
+        if let Some(password) = &self.options.password {
+            let reply = connection.command(&["AUTH", password]).await?;
+            // A loading server answers AUTH, too.
+            assert_eq!(reply, "OK", "Redis refused our own password");
+        }
+        Ok(connection)
+    }
+
+    /// The log is the error: the process ended, or took too long.
+    async fn until_ready(&self) -> Result<(), String> {
+        let start = Instant::now();
+        while start.elapsed() < START_LIMIT {
+            if let Ok(Some(_)) = self.child().try_wait() {
+                return Err(self.log());
+            }
+            if self.answers_ping().await {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Err(format!("not ready in {START_LIMIT:?}\n{}", self.log()))
+    }
+
+    async fn answers_ping(&self) -> bool {
+        let ping = async {
+            let connection = Connection::unix(&self.socket()).await?;
+            self.authenticated(connection).await?.command(&["PING"]).await
+        };
+        matches!(ping.await, Ok(Reply::Status(pong)) if pong == "PONG")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child());
+        kill_process(pid, signal).expect("a signal to Redis");
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // SIGKILL also ends a stopped process, no SIGCONT needed.
+        end(&mut self.child());
+        taken(|ports| ports.remove(&self.port));
+        if std::thread::panicking() {
+            eprintln!("--- log of Redis on port {}\n{}", self.port, tail(&self.log(), 40));
+        }
+    }
+}
+
+/// `redis://[:password@]address`
+pub(super) fn url(password: Option<&str>, address: SocketAddr) -> String {
+    match password {
+        Some(password) => format!("redis://:{password}@{address}"),
+        None => format!("redis://{address}"),
+    }
+}
+
+fn taken<T>(change: impl FnOnce(&mut HashSet<u16>) -> T) -> T {
+    let mut ports = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    change(ports.get_or_insert_default())
+}
+
+/// A port no other server of this process has. Other processes are found out by binding.
+fn take_port() -> u16 {
+    loop {
+        let port = fastrand::u16(PORTS);
+        if taken(|ports| ports.insert(port)) {
+            return port;
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    // Fails only if it has been waited for already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn launch(directory: &TempDir, port: u16, options: &Options) -> Child {
+    PROGRAMS
+        .iter()
+        .find_map(|program| match command(program, directory, port, options).spawn() {
+            Ok(child) => Some(child),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{program} did not start: {error}"),
+        })
+        .unwrap_or_else(|| panic!("none of {PROGRAMS:?} is on PATH: install Redis 7 or newer"))
+}
+
+fn command(program: &str, directory: &TempDir, port: u16, options: &Options) -> Command {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.path().join("redis.log"))
+        .expect("a log file for Redis");
+    let mut command = Command::new(program);
+    command
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("a second handle of the log"))
+        .stdout(log)
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args([OsStr::new("--unixsocket"), directory.path().join("redis.sock").as_os_str()])
+        .args([OsStr::new("--dir"), directory.path().as_os_str()])
+        .args(["--save", "", "--daemonize", "no", "--enable-debug-command", "yes"]);
+    if options.durable {
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    }
+    if let Some(password) = &options.password {
+        command.args(["--requirepass", password]);
+    }
+    for (directive, value) in &options.settings {
+        command.args([format!("--{directive}"), value.clone()]);
+    }
+    command
+}
