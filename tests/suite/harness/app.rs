@@ -36,7 +36,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The planted root token. Long enough for any rule about token length, and easy to find in
 /// a log it must not be in.
-pub const ROOT_TOKEN: &str = "planted-root-token-0123456789abcdef0123456789";
+pub const ROOT_TOKEN: &str = "k3Vq9dXw7LmZp2RtYb8sHn4JcF6gUaE1";
 
 /// What to start. Begins with both listeners on port 0, a root token and a data directory.
 pub struct Builder {

@@ -1,0 +1,87 @@
+//! What must never open a breaker, and what must.
+//!
+//! Callers cannot steer it: their mistakes, their impatience, a full memory are no sign of a broken server; a server that is
+//! loading its data is. Limits: one Redis, real replies.
+
+use std::time::Duration;
+
+use crate::harness::{App, Client, Options, Redis, eventually};
+
+async fn openings(client: &Client) -> u64 {
+    let status = client.status().await;
+    let breakers = status["breakers"].as_array().expect("breakers").clone();
+    breakers.iter().map(|breaker| breaker["opened_total"].as_u64().expect("a count")).sum()
+}
+
+#[tokio::test]
+async fn an_impatient_caller_opens_no_breaker() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let hurried = app.client().timeout_ms(1);
+    for turn in 0..300 {
+        let answer = if turn % 2 == 0 { hurried.get_key("k").await } else { hurried.post_command(&["INCR", "n"]).await };
+        assert!(matches!(answer.status, 200 | 404 | 503 | 504), "{} {}", answer.status, answer.text());
+    }
+    assert_eq!(openings(&app.client()).await, 0);
+}
+
+#[tokio::test]
+async fn callers_mistakes_open_no_breaker() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    redis.command(&["RPUSH", "list", "x"]).await;
+    for _ in 0..400 {
+        let answer = client.post_command(&["INCR", "list"]).await;
+        assert_eq!((answer.status, answer.outcome()), (400, "not_executed"));
+        assert!(answer.text().contains("WRONGTYPE"), "{}", answer.text());
+    }
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
+async fn a_full_memory_opens_no_breaker() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("victim", "v").await.status, 201);
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for _ in 0..100 {
+        let answer = client.post_command(&["SET", "k", "v"]).await;
+        assert_eq!((answer.status, answer.outcome()), (507, "not_executed"), "{}", answer.text());
+    }
+    assert_eq!(client.put_key("other", "v").await.json()["code"], "out_of_memory");
+    assert_eq!(openings(&client).await, 0);
+    assert_eq!(client.delete_key("victim").await.status, 204, "the cure is not refused");
+}
+
+#[tokio::test]
+async fn a_loading_redis_opens_the_breaker() {
+    // 4000 keys, half a millisecond each: two seconds of loading.
+    let options = Options::default().durable().set("key-load-delay", "500").set("loading-process-events-interval-bytes", "1024");
+    let redis = Redis::start(options).await;
+    let script = "for i = 1, 4000 do redis.call('SET', 'k' .. i, string.rep('x', 100)) end";
+    redis.command(&["EVAL", script, "0"]).await;
+    let app = App::with_redis(&redis.url()).set("breaker.connect_failures", 100).start().await;
+    let client = app.client();
+    redis.kill9();
+    let restarted = redis.restart();
+    tokio::pin!(restarted);
+    let mut loading = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut restarted => break,
+            answer = client.post_command(&["GET", "k1"]) => {
+                loading += u32::from(answer.text().contains("LOADING"));
+                if loading > 0 && client.breaker("redis.read").await != "closed" {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(loading > 0, "Redis was seen loading");
+    assert!(openings(&client).await > 0, "{loading} LOADING answers and no breaker opened");
+    restarted.await;
+    eventually(Duration::from_secs(5), async || client.get_key("k1").await.status == 200).await;
+}
