@@ -76,7 +76,7 @@ async fn losing_a_tenth_of_connections_opens_no_breaker() {
 
 /// One fault for a while.
 async fn strike(redis: &Redis, proxy: &Proxy, random: &mut fastrand::Rng) {
-    let pause = Duration::from_millis(random.u64(20..400));
+    let pause = Duration::from_millis(random.u64(20..900));
     match random.u8(0..7) {
         0 => redis.freeze(),
         1 => proxy.freeze(),
