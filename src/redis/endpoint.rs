@@ -200,7 +200,8 @@ impl Endpoint {
     /// Opens every lane; true if any opened now.
     pub(super) fn trip_all(&self, cause: Cause) -> bool {
         let now = clock::now();
-        self.lanes().into_iter().fold(false, |any, lane| lane.trip(cause, now) || any)
+        let opened = self.lanes().map(|lane| lane.trip(cause, now));
+        opened.contains(&true)
     }
 
     /// One look of the stall detector over all connections (D6). On a stall every silent connection is given up: if it is

@@ -92,6 +92,7 @@ impl Built {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]
 fn embedded(dir: &DataDir) -> Result<Embedded, BuildError> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     Embedded::prepare(dir, &search_path).map_err(|error| BuildError::Failed(error.to_string()))
