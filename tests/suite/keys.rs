@@ -3,14 +3,14 @@
 //! Why so: every answer is compared with what Redis itself holds, asked over a connection of the test's own, so that an
 //! answer and the data cannot be wrong together. Each problem document is checked as a whole, not only for its code.
 //!
-//! Limits: nothing fails here but the callers; what happens when Redis does is the affair of `classes` and its neighbours.
+//! Limits: nothing fails here but the callers; what happens when Redis does is told in `classes`.
 
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::app::ROOT_TOKEN;
+use crate::harness::app::{Builder, ROOT_TOKEN};
 use crate::harness::{Answer, App, Client, Options, Redis, Reply, eventually, raw_http};
 
 /// Largest request body by default.
@@ -18,9 +18,19 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// Longest lifetime a key can be given.
 const TTL_MAX_SECONDS: u64 = 3_153_600_000;
 
+/// A program in front of this Redis whose waits are so long that a busy machine is not taken for a slow Redis.
+pub fn patient(url: &str) -> Builder {
+    App::with_redis(url)
+        .set("redis.acquire_timeout", "5s")
+        .set("attempt.timeout", "5s")
+        .set("requests.timeout", "20s")
+        .set("breaker.slow_call_after", "4s")
+        .set("breaker.stall_after", "20s")
+}
+
 async fn service() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     (redis, app, client)
 }
@@ -134,7 +144,7 @@ async fn a_reader_who_asks_for_json_gets_the_same_bytes_as_json() {
 #[tokio::test]
 async fn a_reader_who_takes_only_json_is_told_when_the_content_is_none() {
     let (_redis, _app, client) = service().await;
-    for content in [&b"hello"[..], b"", b"{\"a\":1}x", b"\"\xff\""] {
+    for content in [&b"hello"[..], b"", b"{\"a\":1}x"] {
         client.put_key("text", content).await;
         problem(&accepting(&client, "application/json", "text").await, 406, "not_acceptable");
         for accept in ["application/json, */*", "application/json, application/octet-stream"] {
@@ -143,6 +153,13 @@ async fn a_reader_who_takes_only_json_is_told_when_the_content_is_none() {
             assert_eq!(answer.header("content-type"), Some("application/octet-stream"), "{accept}");
         }
     }
+}
+
+#[tokio::test]
+async fn content_that_is_no_utf8_is_no_json() {
+    let (_redis, _app, client) = service().await;
+    client.put_key("text", *b"\"\xff\"").await;
+    problem(&accepting(&client, "application/json", "text").await, 406, "not_acceptable");
 }
 
 #[tokio::test]
@@ -285,7 +302,7 @@ async fn a_broken_percent_sequence_is_an_invalid_path() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{name}: {answer}");
         assert!(answer.contains("\"code\":\"invalid_path\""), "{name}: {answer}");
     }
-    assert_eq!(redis.command(&["DBSIZE"]).await, 0);
+    assert_eq!(redis.command(&["KEYS", "*[a%]*"]).await.items().len(), 0);
 }
 
 #[tokio::test]
@@ -420,7 +437,11 @@ async fn a_deadline_that_is_no_number_is_refused() {
         assert!(document["detail"].as_str().is_some_and(|text| text.contains("X-Request-Timeout-Ms")), "{document}");
     }
     assert_eq!(redis.command(&["EXISTS", "k"]).await, 0);
-    assert_eq!(call(&client.timeout_ms(60_000), &Method::PUT, "/v1/keys/k").await.status, 201, "it is cut, not refused");
+    assert_eq!(
+        call(&client.timeout_ms(60_000), &Method::PUT, "/v1/keys/k").await.status,
+        201,
+        "it is cut, not refused"
+    );
 }
 
 #[tokio::test]
@@ -434,6 +455,35 @@ async fn a_value_written_in_one_dialect_is_read_in_the_other() {
     client.pipeline(&[&["APPEND", "from v1", "!"], &["DEL", "from/dialect"]]).await;
     assert_eq!(client.get_key("from v1").await.text(), "grüße!");
     assert_eq!(client.get_key("from/dialect").await.status, 404);
+}
+
+#[tokio::test]
+async fn values_that_look_like_protocol_stay_data() {
+    let (redis, _app, client) = service().await;
+    redis.command(&["SET", "witness", "alive"]).await;
+    let forged = [
+        "\r\n*1\r\n$8\r\nFLUSHALL\r\n",
+        "$-1\r\n",
+        "*3\r\n$3\r\nSET\r\n$7\r\nwitness\r\n$1\r\nx\r\n",
+        "+OK\r\n-ERR no\r\n:1\r\n",
+        "\"],[\"FLUSHALL\"],[\"",
+        "\0",
+        "FLUSHALL\n",
+        "-MOVED 1 127.0.0.1:1\r\n",
+    ];
+    for text in forged {
+        assert_eq!(client.post_command(&["SET", text, text]).await.result(), "OK");
+        assert_eq!(client.post_command(&["GET", text]).await.result(), text);
+        assert_eq!(
+            client.pipeline(&[&["ECHO", text], &["GET", text]]).await.json(),
+            json!([{ "result": text }, { "result": text }])
+        );
+        assert_eq!(client.get_key(text).await.text(), text);
+        assert_eq!(client.put_key(text, text).await.status, 204);
+        assert_eq!(redis.command(&["GET", text]).await, text);
+    }
+    assert_eq!(redis.command(&["GET", "witness"]).await, "alive");
+    assert_eq!(redis.command(&["DBSIZE"]).await, forged.len() as i64 + 1);
 }
 
 /// Conditional requests are not built. A condition that is ignored overwrites what its author meant to protect.

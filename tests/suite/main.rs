@@ -1,12 +1,17 @@
 //! Integration tests: the built program against a real Redis, with real faults in between.
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and start real processes")]
 
+mod authentication;
 mod catalogue;
+mod classes;
+mod counters;
+mod dialect;
 mod embedded;
 mod fence;
 mod freeze;
 mod harness;
 mod harness_works;
+mod keys;
 mod kills;
 mod ledger;
 mod losses;
