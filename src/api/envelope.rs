@@ -74,7 +74,8 @@ pub async fn wrap(
         None => next.call(request).await?.map_into_left_body(),
     };
     dress(response.headers_mut(), id);
-    if conversation.is_some_and(|conversation| conversation.is_closing()) {
+    // What is left of a body stands where the next head should: such a connection has no future.
+    if conversation.is_some_and(|conversation| conversation.is_closing() || conversation.has_body_left()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     drop(turn);

@@ -1,6 +1,7 @@
 //! Integration tests: the built program against a real Redis, with real faults in between.
 
 mod catalogue;
+mod connections;
 mod embedded;
 mod fence;
 mod freeze;

@@ -3,8 +3,7 @@
 //! actix-http's dispatcher does the talking. Beside it, looking only after it has had its turn: is a head overdue or too large,
 //! is the service draining and this connection idle, did the parser give up. And when it is over, the last word: a refusal with
 //! a body, and a goodbye that a caller who is still writing can hear (closing with unread bytes would reset the connection and
-//! take the answer with it). Limits: a caller who pipelines behind an answer that takes long is given the time of a head for
-//! each piece of progress.
+//! take the answer with it). Limits: times are those of silence, not of a minimum rate.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -23,7 +22,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::census::Leave;
 use super::complaint::Complaint;
-use super::conversation::{Conversation, Returned};
+use super::conversation::{Conversation, Due, Returned};
 use super::wire::Wire;
 use crate::telemetry::Metrics;
 
@@ -44,6 +43,7 @@ pub(super) struct Care {
     pub(super) draining: watch::Receiver<bool>,
     pub(super) head_timeout: Duration,
     pub(super) disconnect_timeout: Duration,
+    pub(super) keep_alive: Duration,
     pub(super) head_bytes: usize,
 }
 
@@ -51,8 +51,8 @@ pub(super) struct Care {
 enum Ending {
     /// The dispatcher is done.
     Dispatched(Result<(), DispatchError>),
-    /// A head took too long.
-    Overdue,
+    /// The caller did not do in time what was due.
+    Overdue(Due),
     /// A head grew too large before it was complete.
     TooLarge,
     /// It rested, and the service is stopping.
@@ -94,7 +94,7 @@ async fn watch_over(dispatcher: impl Future<Output = Result<(), DispatchError>>,
         let _ = draining.wait_for(|draining| *draining).await;
     };
     let (mut dispatcher, mut drained) = (pin!(dispatcher), pin!(drained));
-    let mut head = HeadWatch::default();
+    let mut clock = DueClock::default();
     let mut drain = Drain::Serving;
     poll_fn(|cx| {
         if let Poll::Ready(result) = dispatcher.as_mut().poll(cx) {
@@ -112,7 +112,7 @@ async fn watch_over(dispatcher: impl Future<Output = Result<(), DispatchError>>,
         if matches!(drain, Drain::Over) && care.conversation.rests() {
             return Poll::Ready(Ending::Idle);
         }
-        head.poll(cx, care)
+        clock.poll(cx, care)
     })
     .await
 }
@@ -124,29 +124,41 @@ enum Drain {
     Over,
 }
 
-/// Times the head that is due, if one is. The timer exists only then.
+/// Times what is due. The timer exists only while something is.
 #[derive(Default)]
-struct HeadWatch(Option<Pin<Box<Sleep>>>);
+struct DueClock(Option<(Due, Pin<Box<Sleep>>)>);
 
-impl HeadWatch {
+impl DueClock {
     fn poll(&mut self, cx: &mut Context<'_>, care: &Care) -> Poll<Ending> {
         let talk = &care.conversation;
-        if !talk.awaits_head() {
+        let Some(due) = talk.due() else {
             self.0 = None;
             return Poll::Pending;
-        }
-        if talk.surely_head() && talk.unparsed() > care.head_bytes {
+        };
+        if due == Due::Head && talk.unparsed() > care.head_bytes {
             return Poll::Ready(Ending::TooLarge);
         }
         loop {
-            let timer = self.0.get_or_insert_with(|| Box::pin(sleep(care.head_timeout)));
+            self.0 = self.0.take().filter(|(former, _)| *former == due);
+            let (_, timer) = self.0.get_or_insert_with(|| (due, Box::pin(sleep(care.allowance(due)))));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if !talk.take_progress() {
-                return Poll::Ready(Ending::Overdue);
+                return Poll::Ready(Ending::Overdue(due));
             }
             self.0 = None;
+        }
+    }
+}
+
+impl Care {
+    fn allowance(&self, due: Due) -> Duration {
+        match due {
+            Due::Head => self.head_timeout,
+            Due::Rest => self.disconnect_timeout,
+            // A caller who takes nothing for as long as an idle one may stay is no better than an idle one.
+            Due::Reading => self.keep_alive,
         }
     }
 }
@@ -156,13 +168,13 @@ fn last_word(ending: &Ending, returned: &Returned, care: &Care) -> Option<Compla
     let talk = &care.conversation;
     let too_large = || if talk.in_first_line() { Complaint::UriTooLong } else { Complaint::HeadTooLarge };
     match ending {
-        // Behind a body that nobody read, an answer would be taken for the answer to something else.
-        Ending::Overdue => talk.surely_head().then_some(Complaint::HeadOverdue),
+        // To a head alone an answer is due: everything else has had its own.
+        Ending::Overdue(due) => (*due == Due::Head).then_some(Complaint::HeadOverdue),
         Ending::TooLarge => Some(too_large()),
         Ending::Idle => None,
         // Only what the framework wanted to say itself may be said better: else there is an answer already.
         Ending::Dispatched(_) if !returned.silenced => None,
-        Ending::Dispatched(Err(DispatchError::Parse(ParseError::TooLarge))) => Some(Complaint::HeadTooLarge),
+        Ending::Dispatched(Err(DispatchError::Parse(ParseError::TooLarge))) => Some(too_large()),
         Ending::Dispatched(Err(DispatchError::Parse(ParseError::Uri(_)))) if talk.unparsed() > care.head_bytes => {
             Some(Complaint::UriTooLong)
         }

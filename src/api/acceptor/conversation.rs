@@ -33,6 +33,17 @@ pub struct Conversation {
     returned: Cell<Option<Returned>>,
 }
 
+/// What a caller can owe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A request head: the first, or one of which a part is there.
+    Head,
+    /// The rest of a body that nobody wanted.
+    Rest,
+    /// Reading the answer.
+    Reading,
+}
+
 /// The stream after the framework is done with it.
 pub(super) struct Returned {
     pub(super) stream: TcpStream,
@@ -78,10 +89,12 @@ impl Conversation {
         }
     }
 
-    /// All that there was to send was taken, or not.
-    pub(super) fn sent(&self, all: bool) {
-        self.answering.set(true);
-        self.blocked.set(!all);
+    /// So many bytes of so many were taken.
+    pub(super) fn sent(&self, taken: usize, of: usize) {
+        self.blocked.set(taken < of);
+        if taken > 0 {
+            self.answering.set(true);
+        }
     }
 
     /// Whether an answer moved since this was last asked.
@@ -89,14 +102,22 @@ impl Conversation {
         self.answering.take()
     }
 
-    /// A head is due: the first, or one of which a part is there.
-    pub(super) fn awaits_head(&self) -> bool {
-        self.serving.get() == 0 && (!self.introduced.get() || self.unparsed.get() > 0)
+    /// What the caller owes us.
+    pub(super) fn due(&self) -> Option<Due> {
+        if self.blocked.get() {
+            Some(Due::Reading)
+        } else if self.serving.get() > 0 {
+            None
+        } else if self.body_left.get() {
+            Some(Due::Rest)
+        } else {
+            (!self.introduced.get() || self.unparsed.get() > 0).then_some(Due::Head)
+        }
     }
 
-    /// Whether the bytes that are there surely belong to a head, and may be answered as one.
-    pub(super) fn surely_head(&self) -> bool {
-        self.serving.get() == 0 && !self.body_left.get()
+    /// There is a body that was not read to its end.
+    pub fn has_body_left(&self) -> bool {
+        self.body_left.get()
     }
 
     pub(super) fn unparsed(&self) -> usize {
@@ -135,14 +156,14 @@ mod tests {
     #[test]
     fn a_head_is_due_at_first_and_then_only_when_part_of_it_is_there() {
         let talk = Rc::new(Conversation::default());
-        assert!(talk.awaits_head() && talk.rests());
+        assert_eq!((talk.due(), talk.rests()), (Some(Due::Head), true));
         talk.received(b"GET / HTTP/1.1\r\n\r\n");
         let turn = talk.begin(false);
-        assert!(!talk.awaits_head() && !talk.rests());
+        assert_eq!((talk.due(), talk.rests()), (None, false));
         drop(turn);
-        assert!(!talk.awaits_head() && talk.rests());
+        assert_eq!((talk.due(), talk.rests()), (None, true));
         talk.received(b"GE");
-        assert!(talk.awaits_head() && talk.surely_head() && talk.in_first_line() && !talk.rests());
+        assert_eq!((talk.due(), talk.rests(), talk.in_first_line()), (Some(Due::Head), false, true));
     }
 
     #[test]
@@ -150,20 +171,23 @@ mod tests {
         let talk = Rc::new(Conversation::default());
         drop(talk.begin(true));
         talk.received(b"rest of the body");
-        assert!(!talk.surely_head());
+        assert_eq!(talk.due(), Some(Due::Rest));
         let turn = talk.begin(true);
         talk.body_ended();
         drop(turn);
-        assert!(talk.surely_head());
+        assert_eq!(talk.due(), None);
     }
 
     #[test]
     fn an_answer_that_is_not_read_keeps_the_connection_from_resting() {
         let talk = Rc::new(Conversation::default());
         drop(talk.begin(false));
-        talk.sent(false);
-        assert!(!talk.rests() && talk.take_progress() && !talk.take_progress());
-        talk.sent(true);
-        assert!(talk.rests());
+        talk.sent(1, 2);
+        assert_eq!((talk.due(), talk.rests()), (Some(Due::Reading), false));
+        assert!(talk.take_progress() && !talk.take_progress());
+        talk.sent(0, 1);
+        assert!(!talk.take_progress());
+        talk.sent(1, 1);
+        assert_eq!((talk.due(), talk.rests()), (None, true));
     }
 }

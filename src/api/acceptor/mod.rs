@@ -11,7 +11,7 @@
 //! - [`connection`]: one connection from the first byte to the goodbye
 //! - [`wire`]: the stream under actix-http
 //!
-//! Limits: HTTP/1.1 without TLS. A slow reader is not cut off. A request queued behind another on one connection is dropped
+//! Limits: HTTP/1.1 without TLS. A request queued behind another on one connection is dropped
 //! unread when the drain closes that connection; the answer before it says `Connection: close`, which tells its caller so.
 
 pub mod census;
@@ -167,6 +167,7 @@ impl Entry {
             draining: self.draining.clone(),
             head_timeout: self.settings.head_timeout,
             disconnect_timeout: self.settings.disconnect_timeout,
+            keep_alive: self.settings.keep_alive,
             head_bytes: self.settings.head_bytes,
         };
         Box::pin(async move {

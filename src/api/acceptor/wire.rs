@@ -80,11 +80,12 @@ impl AsyncWrite for Wire {
         let ours = bytes.len() - kept;
         if ours == 0 && kept > 0 {
             self.held.extend_from_slice(bytes);
-            self.conversation.sent(true);
+            self.conversation.sent(0, 0);
             return Poll::Ready(Ok(kept));
         }
         let polled = self.stream()?.poll_write(cx, &bytes[..ours]);
-        self.conversation.sent(matches!(polled, Poll::Ready(Ok(written)) if written == bytes.len()));
+        let written = if let Poll::Ready(Ok(written)) = polled { written } else { 0 };
+        self.conversation.sent(written, bytes.len());
         polled
     }
 
