@@ -2,6 +2,8 @@
 
 mod catalogue;
 mod connections;
+mod departed;
+mod drain;
 mod embedded;
 mod fence;
 mod freeze;
