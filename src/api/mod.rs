@@ -1,10 +1,11 @@
 //! HTTP for callers: the designed resources under `/v1` and, on everything else, the command dialect.
 //!
-//! A request passes [`mod@envelope`] (id, time, headers, metrics), an extractor that asks `security` who this is and sets the
+//! A connection passes the [`acceptor`], then a request passes [`mod@envelope`] (id, time, headers, metrics), an extractor that asks `security` who this is and sets the
 //! deadline, and one handler that calls a resource or the gateway. Failures come back as small types of their rooms and become
 //! an answer in exactly one place per surface: [`problem`] for `/v1`, `upstash::error` for the dialect (D25).
 //! Limits: state is per worker ([`Worker`]), because the gateway's connections live on the worker's own runtime.
 
+pub mod acceptor;
 pub mod body;
 pub mod caller;
 pub mod envelope;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use actix_web::web;
 
+use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
 use crate::security::Authenticator;
@@ -38,6 +40,10 @@ pub struct Settings {
     pub argument_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
+    /// The largest request head, in bytes.
+    pub head_bytes: usize,
+    /// The most fields in a request head.
+    pub head_fields: usize,
 }
 
 /// What all workers share.
@@ -48,6 +54,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Who is connected.
+    pub census: Arc<Census>,
 }
 
 /// One worker's state.

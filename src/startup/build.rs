@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
@@ -87,6 +88,7 @@ impl Built {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token),
             metrics: metrics.clone(),
+            census: Census::new(connection_limits(&settings), metrics.clone()),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
@@ -158,7 +160,13 @@ fn api_settings(settings: &Settings) -> api::Settings {
         body_bytes: settings.limits.body,
         argument_bytes: settings.limits.argument,
         batch_commands: settings.limits.batch_commands,
+        head_bytes: settings.limits.head,
+        head_fields: settings.limits.head_fields,
     }
+}
+
+fn connection_limits(settings: &Settings) -> census::Limits {
+    census::Limits { total: settings.limits.connections, per_address: settings.limits.connections_per_address }
 }
 
 fn redis_settings(settings: &Settings) -> redis::Settings {

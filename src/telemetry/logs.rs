@@ -74,7 +74,13 @@ fn filter(directives: &str) -> Targets {
 /// Our own level, and what dependencies may say at it.
 fn levels(ours: LevelFilter) -> Targets {
     let others = if ours == LevelFilter::TRACE { ours } else { ours.min(LevelFilter::WARN) };
-    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), ours)
+    let targets = Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), ours);
+    // It calls every malformed head of a stranger an error. The acceptor counts them; a stranger must not fill the log.
+    if ours == LevelFilter::TRACE {
+        targets
+    } else {
+        targets.with_target("actix_http::h1::dispatcher", LevelFilter::OFF)
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@
 mod authentication;
 mod catalogue;
 mod classes;
+mod connections;
 mod counters;
+mod departed;
 mod dialect;
+mod drain;
 mod embedded;
 mod fence;
 mod freeze;
