@@ -13,7 +13,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
-use super::Worker;
+use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
@@ -62,6 +62,9 @@ pub async fn wrap(
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
         worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
+        if response.status().is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+            report::answered(&response, &worker.shared, report::Request { route, method, elapsed });
+        }
     }
     Ok(response)
 }

@@ -10,6 +10,8 @@ pub mod caller;
 pub mod envelope;
 pub mod path;
 pub mod problem;
+pub mod report;
+pub mod trace_context;
 pub mod upstash;
 pub mod v1;
 
@@ -48,6 +50,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// What the log owes about failed requests.
+    pub failures: report::FailureLog,
 }
 
 /// One worker's state.

@@ -87,6 +87,7 @@ impl Built {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token),
             metrics: metrics.clone(),
+            failures: api::report::FailureLog::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }

@@ -177,7 +177,7 @@ async fn attempts_stay_within_the_retry_budget() {
     }
     let attempts = proxy.count("GET");
     println!("degraded: {attempts} attempts for {asked} requests, {:?}", proxy.injected());
-    assert!(attempts as f64 <= 1.2 * f64::from(asked) , "{attempts} attempts for {asked} requests");
+    assert!(attempts as f64 <= 1.2 * f64::from(asked), "{attempts} attempts for {asked} requests");
     proxy.heal();
 
     redis.freeze();
@@ -188,6 +188,9 @@ async fn attempts_stay_within_the_retry_budget() {
         assert_eq!(client.get_key("k").await.status, 503);
     }
     let attempts = proxy.count("GET");
-    assert!(f64::from(attempts as u32) <= 0.02 * f64::from(asked), "{attempts} attempts for {asked} requests while open");
+    assert!(
+        f64::from(attempts as u32) <= 0.02 * f64::from(asked),
+        "{attempts} attempts for {asked} requests while open"
+    );
     redis.thaw();
 }

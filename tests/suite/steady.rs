@@ -19,7 +19,8 @@ async fn an_impatient_caller_opens_no_breaker() {
     let app = App::with_redis(&redis.url()).start().await;
     let hurried = app.client().timeout_ms(1);
     for turn in 0..300 {
-        let answer = if turn % 2 == 0 { hurried.get_key("k").await } else { hurried.post_command(&["INCR", "n"]).await };
+        let answer =
+            if turn % 2 == 0 { hurried.get_key("k").await } else { hurried.post_command(&["INCR", "n"]).await };
         assert!(matches!(answer.status, 200 | 404 | 503 | 504), "{} {}", answer.status, answer.text());
     }
     assert_eq!(openings(&app.client()).await, 0);
