@@ -1,6 +1,7 @@
 //! Integration tests: the built program against a real Redis, with real faults in between.
 
 mod catalogue;
+mod configuration;
 mod embedded;
 mod fence;
 mod freeze;
@@ -8,5 +9,6 @@ mod harness;
 mod harness_works;
 mod kills;
 mod ledger;
+mod logs;
 mod losses;
 mod steady;
