@@ -11,4 +11,5 @@ mod kills;
 mod ledger;
 mod logs;
 mod losses;
+mod promises;
 mod steady;
