@@ -12,4 +12,6 @@ mod ledger;
 mod logs;
 mod losses;
 mod promises;
+mod readme;
+mod secrets;
 mod steady;
