@@ -115,3 +115,18 @@ async fn a_success_leaves_no_line_unless_asked_for_and_then_without_its_path() {
         assert!(!app.stderr().contains("planted"), "{}", app.stderr());
     }
 }
+
+#[tokio::test]
+async fn a_stop_tells_the_refusals_that_were_still_to_be_told() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    redis.kill9();
+    eventually(Duration::from_secs(5), async || client.breaker("redis.write").await == "open").await;
+    for _ in 0..10 {
+        assert_eq!(client.increment("n", 1).await.status, 503);
+    }
+    assert_eq!(app.stop().await.code(), Some(0));
+    let told = lines(&app).into_iter().filter(|line| line["code"] == "circuit_open");
+    assert_eq!(told.map(|line| line["count"].as_u64().unwrap_or_default()).sum::<u64>(), 10);
+}
