@@ -22,7 +22,7 @@ run: ## start the service on http://127.0.0.1:8080 with a Redis of its own
 	$(CARGO) run $(CARGO_FLAGS) --release -- serve
 
 test: ## run every test; real Redis servers on free ports, nothing mocked
-	@tools/ensure redis
+	@tools/ensure redis curl
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 

@@ -15,9 +15,9 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
-use super::Worker;
 use super::acceptor::complaint::Complaint;
 use super::acceptor::conversation::{Conversation, Turn};
+use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
@@ -53,8 +53,8 @@ impl Arrival {
 /// The middleware.
 pub async fn wrap(
     mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
     let at = clock::now();
     let conversation = request.conn_data::<Rc<Conversation>>().cloned();
     let turn = conversation.as_ref().map(|conversation| begin(conversation, &mut request));
@@ -82,6 +82,9 @@ pub async fn wrap(
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
         worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
+        if response.status().is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+            report::answered(&response, &worker.shared, report::Request { route, method, elapsed });
+        }
     }
     Ok(response)
 }

@@ -11,6 +11,8 @@ pub mod caller;
 pub mod envelope;
 pub mod path;
 pub mod problem;
+pub mod report;
+pub mod trace_context;
 pub mod upstash;
 pub mod v1;
 
@@ -56,6 +58,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub census: Arc<Census>,
+    /// What the log owes about failed requests.
+    pub failures: report::FailureLog,
 }
 
 /// One worker's state.

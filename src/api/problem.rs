@@ -17,6 +17,7 @@ use super::body::BodyError;
 use super::caller::TurnedAway;
 use super::envelope::{Arrival, OUTCOME};
 use super::path::BadPercent;
+use super::report::Failed;
 use crate::redis::catalogue::Lane;
 use crate::redis::{ErrorKind, Outcome};
 use crate::resources::{Failure, FailureKind};
@@ -183,6 +184,11 @@ impl Problem {
         self.request_id = Arrival::of(request).id().to_owned();
         self.instance = request.uri().path().to_owned();
         self
+    }
+
+    /// What the log says of it.
+    pub fn failed(&self) -> Failed {
+        Failed { code: self.code, outcome: self.outcome, attempts: self.attempts }
     }
 
     fn retryable(&self) -> bool {

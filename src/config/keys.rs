@@ -238,7 +238,7 @@ pub static KEYS: &[Key] = &[
         "Shape of the log: `json`, `pretty`, or `auto` (pretty on a terminal, JSON elsewhere).",
         "People get what people read, collectors what they parse."),
     key("log.level", Kind::LogLevel, "info",
-        "`off`, `error`, `warn`, `info`, `debug`, `trace`, or comma-separated `target=level` directives.",
+        "`off`, `error`, `warn`, `info`, `debug`, `trace`, or comma-separated `target=level` directives. Dependencies speak from `warn` on; a directive opens them to `info`, below which they would quote callers.",
         "Life cycle and breaker transitions, nothing per request."),
 
     key("drain.delay", duration(s(0), s(300)), "0s",

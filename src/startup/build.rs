@@ -89,6 +89,7 @@ impl Built {
             authenticator: Authenticator::new(root_token),
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
+            failures: api::report::FailureLog::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }

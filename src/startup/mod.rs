@@ -75,6 +75,7 @@ fn load(invocation: &Invocation) -> Result<Loaded, u8> {
 
 fn serve(loaded: Loaded) -> u8 {
     telemetry::logs::init(build::log_config(&loaded.settings.log));
+    telemetry::panics::install();
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let built = match build::Built::new(loaded.settings) {
         Ok(built) => built,

@@ -87,6 +87,7 @@ impl OpsView for View {
                 reachable: reading.reachable,
                 latency_ms: reading.latency.map(|latency| latency.as_secs_f64() * 1000.0),
                 server_version: reading.server_version,
+                last_error: reading.last_error,
             },
             redis_connections: reading.connections as u64,
             breakers: reading.breakers.iter().map(|snapshot| BreakerStatus::of(snapshot, now)).collect(),

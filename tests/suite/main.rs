@@ -4,6 +4,7 @@
 mod authentication;
 mod catalogue;
 mod classes;
+mod configuration;
 mod connections;
 mod counters;
 mod departed;
@@ -17,5 +18,9 @@ mod harness_works;
 mod keys;
 mod kills;
 mod ledger;
+mod logs;
 mod losses;
+mod promises;
+mod readme;
+mod secrets;
 mod steady;

@@ -13,7 +13,8 @@ use actix_web::{HttpResponse, ResponseError};
 use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
-use super::super::problem::{gateway_code, whole_seconds};
+use super::super::problem::{Code, gateway_code, whole_seconds};
+use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
 use crate::redis::catalogue::{Lane, Refusal};
@@ -27,11 +28,14 @@ pub struct DialectError {
     text: String,
     outcome: Option<Outcome>,
     retry_after: Option<Duration>,
+    /// For the log; the dialect itself has no codes. Set where the status is 5xx.
+    code: Option<Code>,
+    attempts: Option<u32>,
 }
 
 impl DialectError {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), outcome: None, retry_after: None }
+        Self { status, text: text.into(), outcome: None, retry_after: None, code: None, attempts: None }
     }
 
     /// Refused before Redis was asked.
@@ -55,19 +59,31 @@ impl DialectError {
 
     /// The gateway got no definite answer.
     pub fn of_gateway(error: &redis::Error, lane: Lane) -> Self {
-        let status = gateway_code(error.kind, error.outcome, Some(lane)).row().status;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        Self { outcome: Some(error.outcome), retry_after: error.retry_after, ..Self::new(status, gateway_text(error)) }
+        let code = gateway_code(error.kind, error.outcome, Some(lane));
+        let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Self {
+            outcome: Some(error.outcome),
+            retry_after: error.retry_after,
+            code: Some(code),
+            attempts: Some(error.attempts),
+            ..Self::new(status, gateway_text(error))
+        }
     }
 
     /// Redis answered with an error of its own.
     pub fn of_redis(error: &ServerError, outcome: Outcome) -> Self {
-        let status = match meaning(error.code()) {
-            Meaning::Caller | Meaning::Forbidden => StatusCode::BAD_REQUEST,
-            Meaning::Unavailable | Meaning::Undurable => StatusCode::SERVICE_UNAVAILABLE,
-            Meaning::OutOfMemory => StatusCode::INSUFFICIENT_STORAGE,
+        let (status, code) = match meaning(error.code()) {
+            Meaning::Caller | Meaning::Forbidden => (StatusCode::BAD_REQUEST, None),
+            Meaning::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::RedisUnavailable)),
+            Meaning::Undurable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::NotDurable)),
+            Meaning::OutOfMemory => (StatusCode::INSUFFICIENT_STORAGE, Some(Code::OutOfMemory)),
         };
-        Self { outcome: Some(outcome), ..Self::new(status, reply::error_text(error.code(), error.details())) }
+        Self { outcome: Some(outcome), code, ..Self::new(status, reply::error_text(error.code(), error.details())) }
+    }
+
+    /// What the log says of it.
+    pub fn failed(&self) -> Option<Failed> {
+        self.code.map(|code| Failed { code, outcome: self.outcome, attempts: self.attempts })
     }
 }
 
