@@ -48,6 +48,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Scripts of the dialect that Redis knows by another name than their callers.
+    pub scripts: upstash::scripts::Scripts,
 }
 
 /// One worker's state.

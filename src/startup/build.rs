@@ -87,6 +87,7 @@ impl Built {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
+            scripts: api::upstash::scripts::Scripts::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
