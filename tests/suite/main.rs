@@ -1,6 +1,7 @@
 //! Integration tests: the built program against a real Redis, with real faults in between.
 
 mod catalogue;
+mod dialect_paths;
 mod embedded;
 mod fence;
 mod freeze;
@@ -9,4 +10,7 @@ mod harness_works;
 mod kills;
 mod ledger;
 mod losses;
+mod scripts;
 mod steady;
+mod tokens;
+mod transactions;

@@ -31,11 +31,21 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 pub fn configure(app: &mut web::ServiceConfig) {
     keys::configure(app);
     counters::configure(app);
-    app.service(web::resource(["/v1", "/v1/{tail:.*}"]).to(nothing_here));
+    // Pages of the service, built or not, are never commands of the dialect (D25).
+    let ours = [
+        "/v1",
+        "/v1/{tail:.*}",
+        "/docs",
+        "/docs/{tail:.*}",
+        "/openapi.json",
+        "/problems/{tail:.*}",
+        "/.well-known/{tail:.*}",
+    ];
+    app.service(web::resource(ours).to(nothing_here));
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::new(Code::NotFound, "there is no such resource under /v1").at(&request))
+    Err(Problem::new(Code::NotFound, "there is nothing at this path: resources are under /v1").at(&request))
 }
 
 fn wrong_method(request: &HttpRequest, allow: &'static str) -> Result<HttpResponse, Problem> {
