@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use self::static_tokens::StaticKind;
 use crate::telemetry::Secret;
 
-pub use principal::Principal;
+pub use principal::{Principal, may_read_only_run};
 pub use static_tokens::{BadDigest, StaticTokens, TokenDigest};
 
 /// Something a caller may be allowed to do.

@@ -60,6 +60,11 @@ impl Principal {
     }
 }
 
+/// Whether a read-only caller may run the plain form of a command.
+pub fn may_read_only_run(spec: &Spec) -> bool {
+    only_reads(spec, spec.class)
+}
+
 /// Reads that say what they read. `SCAN`, `KEYS` or `RANDOMKEY` hand out names nobody gave the caller; scripts of whatever kind, and
 /// what reveals the server, need a scope.
 fn only_reads(spec: &Spec, class: Class) -> bool {

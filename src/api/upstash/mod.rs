@@ -18,7 +18,7 @@
 mod adapt;
 pub mod arguments;
 mod ask;
-mod docs;
+pub mod docs;
 pub mod error;
 mod list;
 pub mod path;
