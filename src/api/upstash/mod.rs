@@ -37,6 +37,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use self::ask::Visitor;
 use self::error::DialectError;
 use self::path::Route;
+use super::v1;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A key that makes a call run once; only `/v1` and single commands can ever honour it (D17).
@@ -53,22 +54,18 @@ pub fn configure(app: &mut web::ServiceConfig) {
 
 /// Tells the routes apart by the raw path: the framework's router would decode it, and then `%2F` is a slash.
 async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResponse, DialectError> {
-    let method = request.method();
-    if method == Method::OPTIONS {
+    let path = request.uri().path();
+    if v1::is_page(path) {
+        return Ok(v1::no_page(&request));
+    }
+    if request.method() == Method::OPTIONS {
         // A browser asks before it has credentials. No CORS header: cross-origin use is off (D25).
         return Ok(HttpResponse::Ok().insert_header((header::ALLOW, ALLOW)).finish());
     }
     let visitor = Visitor::identify(&request)?;
-    if !matches!(*method, Method::GET | Method::HEAD | Method::POST | Method::PUT) {
-        return Err(DialectError::method(ALLOW));
-    }
-    let route = path::route(request.uri().path());
-    if matches!(route, Route::Root | Route::Pipeline | Route::MultiExec) {
-        match *method {
-            Method::HEAD => return Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).finish()),
-            Method::GET => return Err(DialectError::method(ALLOW_BODY)),
-            _ => {}
-        }
+    let route = path::route(path);
+    if let Some(answer) = without_commands(request.method(), route)? {
+        return Ok(answer);
     }
     match route {
         Route::Root => single::in_body(visitor, &request, &mut payload).await,
@@ -77,6 +74,18 @@ async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResp
         Route::Command(command) => single::in_path(command, visitor, &request, &mut payload).await,
         Route::Subscribe(_) | Route::PatternSubscribe(_) => Err(DialectError::not_built()),
         Route::Monitor => Err(DialectError::monitor()),
+    }
+}
+
+/// The answer to a method that brings no commands: a refusal, or, to `HEAD` where they would be in the body, that the token is good.
+fn without_commands(method: &Method, route: Route<'_>) -> Result<Option<HttpResponse>, DialectError> {
+    let in_body = matches!(route, Route::Root | Route::Pipeline | Route::MultiExec);
+    match *method {
+        Method::POST | Method::PUT => Ok(None),
+        Method::HEAD if in_body => Ok(Some(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).finish())),
+        Method::GET if in_body => Err(DialectError::method(ALLOW_BODY)),
+        Method::GET | Method::HEAD => Ok(None),
+        _ => Err(DialectError::method(if in_body { ALLOW_BODY } else { ALLOW })),
     }
 }
 
