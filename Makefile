@@ -6,7 +6,7 @@
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
-PAGES := commands errors configuration metrics
+PAGES := commands dialect errors configuration metrics
 
 # cargo-nextest where it is installed, else cargo's own runner.
 SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)

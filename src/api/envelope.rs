@@ -135,7 +135,13 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/") => Route::Unmatched,
-        _ => Route::CommandPath,
+        // SDKs join base URLs carelessly, and the dialect forgives it.
+        _ => match path.trim_matches('/') {
+            "" => Route::CommandBody,
+            "pipeline" => Route::Pipeline,
+            "multi-exec" => Route::MultiExec,
+            _ => Route::CommandPath,
+        },
     }
 }
 

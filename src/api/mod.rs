@@ -60,6 +60,8 @@ pub struct Shared {
     pub census: Arc<Census>,
     /// What the log owes about failed requests.
     pub failures: report::FailureLog,
+    /// Scripts of the dialect that Redis knows by another name than their callers.
+    pub scripts: upstash::scripts::Scripts,
 }
 
 /// One worker's state.

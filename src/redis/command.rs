@@ -107,6 +107,11 @@ impl Command {
         self.class
     }
 
+    /// Its arguments, the name first.
+    pub fn arguments(&self) -> Vec<&[u8]> {
+        ArgumentList::of(&self.cmd).as_slice().to_vec()
+    }
+
     /// What speaks against sending this command for a caller, scopes aside.
     pub fn objection(&self) -> Option<Objection> {
         let list = ArgumentList::of(&self.cmd);

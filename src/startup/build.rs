@@ -15,7 +15,7 @@ use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
-use crate::security::Authenticator;
+use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
 use crate::telemetry::{Metrics, Secret};
@@ -86,10 +86,11 @@ impl Built {
         let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
-            authenticator: Authenticator::new(root_token),
+            authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
             failures: api::report::FailureLog::default(),
+            scripts: api::upstash::scripts::Scripts::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
@@ -127,6 +128,14 @@ fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Opt
             Ok((token, Some(dir.root_token_path())))
         }
         (None, None) => Err(BuildError::Failed("no root token and no data_dir to make one in".into())),
+    }
+}
+
+fn static_tokens(settings: &Settings) -> StaticTokens {
+    let auth = &settings.auth;
+    StaticTokens {
+        full: auth.full_token_sha256.clone().unwrap_or_default(),
+        read_only: auth.read_only_token_sha256.clone().unwrap_or_default(),
     }
 }
 

@@ -54,6 +54,7 @@ fn print(text: &str) -> u8 {
 fn document(page: Page) -> String {
     match page {
         Page::Commands => redis::catalogue::markdown(),
+        Page::Dialect => api::upstash::docs::markdown(),
         Page::Errors => api::problem::markdown(),
         Page::Configuration => config::markdown(),
         Page::Metrics => telemetry::metrics::markdown(),

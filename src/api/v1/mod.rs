@@ -7,7 +7,7 @@ mod counters;
 mod keys;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 
 use super::caller;
 use super::problem::{Code, Mistake, Problem};
@@ -32,6 +32,17 @@ pub fn configure(app: &mut web::ServiceConfig) {
     keys::configure(app);
     counters::configure(app);
     app.service(web::resource(["/v1", "/v1/{tail:.*}"]).to(nothing_here));
+}
+
+/// Whether a path is a page of the service, built or not: those are never commands of the dialect (D25).
+pub(super) fn is_page(path: &str) -> bool {
+    matches!(path, "/docs" | "/openapi.json")
+        || ["/docs/", "/problems/", "/.well-known/"].iter().any(|page| path.starts_with(page))
+}
+
+/// The answer where there is no page.
+pub(super) fn no_page(request: &HttpRequest) -> HttpResponse {
+    Problem::new(Code::NotFound, "there is no such page").at(request).error_response()
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
