@@ -116,6 +116,11 @@ impl Gateway {
         }
         let lane = self.endpoint.lane(cargo.lane());
         let opened = lane.opened();
+        if lane.refusing()
+            && let Err(refused) = lane.admit(clock::now())
+        {
+            return Err(self.refused(cargo.lane(), &refused));
+        }
         let Ok(waiting) = bulkhead.enqueue() else { return Err(self.shed(ShedReason::BulkheadFull)) };
         let limit = deadline.remaining(clock::now()).min(self.endpoint.settings.acquire_timeout);
         tokio::select! {

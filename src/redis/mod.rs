@@ -6,7 +6,7 @@
 //! | file | its one job |
 //! |---|---|
 //! | `gateway` | guards in order, retries, the sticky outcome |
-//! | `attempt` | one attempt and how it ended |
+//! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link` | connections per worker, how they are made, what is known of each |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
@@ -30,6 +30,7 @@ mod link;
 mod pool;
 mod settings;
 mod transaction;
+mod watch;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};

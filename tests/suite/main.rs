@@ -19,6 +19,7 @@ mod harness_works;
 mod keys;
 mod kills;
 mod ledger;
+mod links;
 mod logs;
 mod losses;
 mod promises;
