@@ -88,6 +88,8 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/") => Route::Unmatched,
+        _ if path.starts_with("/subscribe/") => Route::Subscribe,
+        _ if path.starts_with("/psubscribe/") => Route::PatternSubscribe,
         _ => Route::CommandPath,
     }
 }

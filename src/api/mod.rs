@@ -38,6 +38,8 @@ pub struct Settings {
     pub argument_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
+    /// How often a stream gets a sign of life.
+    pub heartbeat: Duration,
 }
 
 /// What all workers share.

@@ -16,6 +16,7 @@ use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
 use super::link::Link;
 use super::settings::Settings;
+use super::subscriptions::{self, Line, Subscriptions};
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::detectors::{ConnectDetector, StallDetector};
@@ -43,6 +44,7 @@ pub struct Endpoint {
     links: Mutex<Vec<Weak<Link>>>,
     unfenced: Mutex<Vec<Arc<Link>>>,
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// What the keeper last learned of the server.
@@ -112,6 +114,7 @@ impl Endpoint {
             ),
             connects: ConnectDetector::new(settings.connect_failures),
             stall: StallDetector { threshold: settings.stall_after },
+            subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             address,
             settings,
             metrics,
@@ -136,6 +139,11 @@ impl Endpoint {
         [&self.read, &self.write]
     }
 
+    /// Who reads which channels.
+    pub fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
+    }
+
     /// Everything an operator may want to see, at one moment.
     pub fn reading(&self, now: Moment) -> Reading {
         let reachable =
@@ -158,11 +166,21 @@ impl Endpoint {
 
     /// Makes one connection for a worker's pool, after a pause if connects have been failing (D11).
     pub(super) async fn reconnect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
-        let failures = self.connects.consecutive();
-        if failures > 0 {
-            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
-        }
+        self.pause_after_failures().await;
         self.connect().await
+    }
+
+    /// Makes the connection that carries all subscriptions, likewise.
+    pub(super) async fn open_line(&self) -> Result<Line, ConnectError> {
+        self.pause_after_failures().await;
+        match subscriptions::connect(&self.address, self.settings.connect_timeout).await {
+            Ok(line) => {
+                self.connects.succeeded();
+                self.remember(line.link());
+                Ok(line)
+            }
+            Err(error) => Err(self.connect_failed(error)),
+        }
     }
 
     /// Makes one connection, tells the detectors how it went, and pays what is owed: the first commands on a replacement are the
@@ -179,17 +197,27 @@ impl Endpoint {
                 let _ = tokio::time::timeout(self.settings.connect_timeout, fence::pay_debts(self, &connection)).await;
                 Ok(connection)
             }
-            Err(error) => {
-                let opens = self.connects.failed();
-                tracing::debug!(%error, "connect failed");
-                self.health.lost();
-                if opens {
-                    self.trip_all(Cause::Connect);
-                }
-                self.connect_failed.notify_waiters();
-                Err(error)
-            }
+            Err(error) => Err(self.connect_failed(error)),
         }
+    }
+
+    async fn pause_after_failures(&self) {
+        let failures = self.connects.consecutive();
+        if failures > 0 {
+            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
+        }
+    }
+
+    /// Tells the detectors and everyone who waits for a connection.
+    fn connect_failed(&self, error: ConnectError) -> ConnectError {
+        let opens = self.connects.failed();
+        tracing::debug!(%error, "connect failed");
+        self.health.lost();
+        if opens {
+            self.trip_all(Cause::Connect);
+        }
+        self.connect_failed.notify_waiters();
+        error
     }
 
     /// Resolves at the next failed connect: whoever waits for a connection need not wait out its timeout.

@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Meaning, Outcome, Suspect};
 use super::fence::{Fence, fence};
 use super::pool::WorkerPool;
+use super::subscriptions::{NoStream, Subscription, Topic};
 use super::{Answer, Reply};
 use crate::resilience::bulkhead::{Bulkhead, Slot};
 use crate::resilience::{Deadline, breaker};
@@ -56,6 +57,30 @@ impl Gateway {
     /// Sends a batch down one connection, in order. All replies or none (D4).
     pub async fn run_batch(&self, batch: &Batch, deadline: Deadline) -> Result<Answer<Vec<Reply>>, Error> {
         self.guard(batch, deadline).await
+    }
+
+    /// Subscribes to a topic. What comes back has been confirmed by Redis. A subscription changes nothing, so whatever stops
+    /// it is `not_executed`; an opening breaker ends the wait for the confirmation.
+    pub async fn open_stream(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
+        let lane = self.endpoint.lane(Lane::Read);
+        let opened = lane.opened();
+        if lane.refusing()
+            && let Err(refused) = lane.admit(clock::now())
+        {
+            return Err(self.refused(Lane::Read, &refused).into());
+        }
+        let mut subscription = self.endpoint.subscriptions().join(topic)?;
+        tokio::select! {
+            biased;
+            confirmed = subscription.confirmed() => confirmed.map(|()| subscription),
+            () = opened => Err(match lane.admit(clock::now()) {
+                Err(refused) => self.refused(Lane::Read, &refused).into(),
+                Ok(_) => Error::new(ErrorKind::ConnectFailed).into(),
+            }),
+            () = tokio::time::sleep(deadline.remaining(clock::now())) => {
+                Err(Error::new(ErrorKind::DeadlinePassed).into())
+            }
+        }
     }
 
     /// Settles an ambiguous write: gives its connection up and fences it over another. After `Ok` it has run or never will,

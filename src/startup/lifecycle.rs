@@ -1,7 +1,7 @@
 //! The life of the process: start, say so, serve, drain on a signal, stop.
 //!
 //! The first SIGTERM or SIGINT drains: readiness turns 503, after `drain.delay` no new connection is accepted, requests in flight
-//! get `drain.finish`, then the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
+//! get `drain.finish` (streams are ended: their readers never mean to leave), then the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
 //! Limits: connections that the kernel accepted but no worker has seen yet are not drained.
 
 use std::io::{self, Read, Write};
@@ -32,6 +32,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let (ready, is_ready) = oneshot::channel();
     let background = Background::start(built.endpoint.clone(), built.embedded, ready)?;
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
+    let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {
         let drain = &built.settings.drain;
         let server = public::start(built.public, &built.settings.server, drain.finish, built.shared, built.endpoint)?;
@@ -48,6 +49,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
         view.enter(Phase::Draining);
         signals.exit_on_next();
         tokio::time::sleep(drain.delay).await;
+        subscriptions.close();
         handle.stop(true).await;
         serving.await.map_err(io::Error::other)?
     });

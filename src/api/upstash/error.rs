@@ -53,6 +53,12 @@ impl DialectError {
         )
     }
 
+    /// Turned away for want of room, or of time to live; worth asking again.
+    pub fn shed(text: impl Into<String>, retry_after: Duration) -> Self {
+        let outcome = Some(Outcome::NotExecuted);
+        Self { outcome, retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
     /// The gateway got no definite answer.
     pub fn of_gateway(error: &redis::Error, lane: Lane) -> Self {
         let status = gateway_code(error.kind, error.outcome, Some(lane)).row().status;

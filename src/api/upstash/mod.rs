@@ -3,13 +3,14 @@
 //! `POST /` sends one command, `POST /pipeline` a list of them down one connection in one round trip (D4); SDKs use the second
 //! even for a single command. Bodies are parsed straight into commands and replies written straight into the response. What is
 //! refused here (blocked commands, the service's own keys, a bad argument) is refused per item and reaches Redis never.
-//! Limits: transactions, path style, subscriptions and static tokens are not built yet; they answer with a clear error.
+//! Limits: transactions, path style and static tokens are not built yet; they answer with a clear error.
 
 pub mod arguments;
 pub mod error;
 pub mod path;
 pub mod reply;
 mod scan;
+mod subscribe;
 mod sync;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -43,6 +44,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
             .route(web::put().to(pipeline))
             .default_service(web::to(not_built)),
     );
+    subscribe::configure(app);
     app.default_service(web::to(not_built));
 }
 
