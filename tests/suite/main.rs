@@ -10,3 +10,4 @@ mod kills;
 mod ledger;
 mod losses;
 mod steady;
+mod subscribe;
