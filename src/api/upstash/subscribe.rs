@@ -13,7 +13,8 @@
 //!
 //! *Line feeds.* The format cannot hold one inside a line. A payload with some becomes several `data: ` lines of one event, as the
 //! standard has it: a browser's `EventSource` puts them together again. The JavaScript SDK reads line by line and takes the first.
-//! A carriage return is left alone, because that SDK passes it on unharmed.
+//! A carriage return is left alone, because that SDK passes it on unharmed; to an `EventSource` it is a line's end, so publish text
+//! for browsers as JSON, which holds neither.
 //!
 //! *Ends.* A drain ends the response as a whole one. A reader who is too slow, or whose subscription Redis will not renew, gets an
 //! unfinished response instead: his client reports an error, and does not take silence for news.
