@@ -1,19 +1,24 @@
 //! What every request and every answer has: an id, a start time, the standard headers, a place in the metrics.
 //!
 //! One small middleware instead of a stack of five: at this size each layer's boxed future would be felt. Headers are static
-//! values, the id is made from a per-thread counter. Limits: answers the framework gives before routing (malformed heads) do not
-//! pass here.
+//! values, the id is made from a per-thread counter. A head that was understood but is larger than allowed is refused here, before
+//! anything looks at it. Limits: what the parser refuses does not pass here: the acceptor answers it, with the same headers.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_http::ConnectionType;
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
-use super::Worker;
+use super::acceptor::complaint::Complaint;
+use super::acceptor::conversation::{Conversation, Turn};
+use super::upstash::path as dialect;
+use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
@@ -48,49 +53,95 @@ impl Arrival {
 
 /// The middleware.
 pub async fn wrap(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
     let at = clock::now();
+    let conversation = request.conn_data::<Rc<Conversation>>().cloned();
+    let turn = conversation.as_ref().map(|conversation| begin(conversation, &mut request));
     let id = request.headers().get(&REQUEST_ID).filter(|id| well_formed(id.as_bytes())).cloned().unwrap_or_else(own_id);
     request.extensions_mut().insert(Arrival { id: id.clone(), at });
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
     let worker = request.app_data::<web::Data<Worker>>().cloned();
-    let mut response = next.call(request).await?;
+    let mut response = match worker.as_ref().and_then(|worker| objection(&request, worker)) {
+        Some(complaint) => {
+            if let Some(worker) = &worker {
+                worker.shared.metrics.head_refused(complaint.into());
+            }
+            let answer = complaint.answer(id.to_str().unwrap_or_default(), request.uri().path());
+            request.into_response(answer).map_into_right_body()
+        }
+        None => next.call(request).await?.map_into_left_body(),
+    };
     dress(response.headers_mut(), id);
+    // What is left of a body stands where the next head should: such a connection has no future.
+    if conversation.is_some_and(|conversation| conversation.is_closing() || conversation.has_body_left()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    drop(turn);
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
         worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
+        if response.status().is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+            report::answered(&response, &worker.shared, report::Request { route, method, elapsed });
+        }
     }
     Ok(response)
 }
 
-/// The headers every answer carries (D29).
+/// The headers every answer carries (D29), the request id aside.
+pub const STANDARD_HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+
 fn dress(headers: &mut header::HeaderMap, id: HeaderValue) {
-    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-    const CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::CONTENT_SECURITY_POLICY, CSP);
+    for (name, value) in STANDARD_HEADERS {
+        headers.insert(name, value);
+    }
     headers.insert(REQUEST_ID, id);
+}
+
+fn begin(conversation: &Rc<Conversation>, request: &mut ServiceRequest) -> Turn {
+    conversation.begin(!matches!(request.parts_mut().1, Payload::None))
+}
+
+/// What the acceptor lets pass because the parser does: heads between our limits and the parser's.
+fn objection(request: &ServiceRequest, worker: &Worker) -> Option<Complaint> {
+    /// Colon, space and line end of a field.
+    const PUNCTUATION: usize = 4;
+    let settings = &worker.shared.settings;
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if line > settings.head_bytes {
+        return Some(Complaint::UriTooLong);
+    }
+    let fields = request.headers().iter();
+    let (count, bytes) = fields.fold((0, line), |(count, bytes), (name, value)| {
+        (count + 1, bytes + name.as_str().len() + value.len() + PUNCTUATION)
+    });
+    let too_large = count > settings.head_fields || bytes > settings.head_bytes;
+    too_large.then_some(Complaint::HeadTooLarge)
 }
 
 /// The route's template for metrics, from the path alone.
 fn route(path: &str) -> Route {
     match path {
-        "/" => Route::CommandBody,
-        "/pipeline" => Route::Pipeline,
-        "/multi-exec" => Route::MultiExec,
         "/v1/keys" => Route::Keys,
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/") => Route::Unmatched,
-        _ if path.starts_with("/subscribe/") => Route::Subscribe,
-        _ if path.starts_with("/psubscribe/") => Route::PatternSubscribe,
-        _ => Route::CommandPath,
+        // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
+        _ => match dialect::route(path) {
+            dialect::Route::Root => Route::CommandBody,
+            dialect::Route::Pipeline => Route::Pipeline,
+            dialect::Route::MultiExec => Route::MultiExec,
+            dialect::Route::Subscribe(_) => Route::Subscribe,
+            dialect::Route::PatternSubscribe(_) => Route::PatternSubscribe,
+            dialect::Route::Monitor | dialect::Route::Command(_) => Route::CommandPath,
+        },
     }
 }
 
@@ -99,7 +150,7 @@ fn well_formed(id: &[u8]) -> bool {
 }
 
 /// A new id: 16 random digits of this thread and 8 that count.
-fn own_id() -> HeaderValue {
+pub fn own_id() -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     thread_local! {
         static THREAD: u64 = fastrand::u64(..);

@@ -17,6 +17,7 @@ use super::body::BodyError;
 use super::caller::TurnedAway;
 use super::envelope::{Arrival, OUTCOME};
 use super::path::BadPercent;
+use super::report::Failed;
 use crate::redis::catalogue::Lane;
 use crate::redis::{ErrorKind, Outcome};
 use crate::resources::{Failure, FailureKind};
@@ -54,6 +55,8 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     InvalidJson = "invalid_json", 400, "The body is not valid JSON", "Correct the body at the place named.";
+    /// The head or its framing cannot be understood.
+    MalformedRequest = "malformed_request", 400, "The request is not valid HTTP", "Use an HTTP/1.1 client library.";
     /// A query parameter or header is wrong.
     InvalidRequest = "invalid_request", 400, "The request is not understood", "Correct the parameter or header named.";
     /// A percent sequence in the path is wrong.
@@ -71,21 +74,27 @@ codes! {
     /// The content is not JSON though only JSON was accepted.
     NotAcceptable = "not_acceptable", 406, "The content is not of an accepted type", "Accept application/octet-stream.";
     /// The request did not arrive in time.
-    RequestTimeout = "request_timeout", 408, "The body did not arrive in time", "Send the body without long pauses.";
+    RequestTimeout = "request_timeout", 408, "The request did not arrive in time", "Send the request without long pauses.";
     /// The name holds another type.
     WrongType = "wrong_type", 409, "The name holds another type of value", "Use the command dialect for it, or another name.";
     /// Beyond 64 bits.
     OutOfRange = "out_of_range", 409, "The result does not fit a signed 64-bit integer", "Use a smaller step or delete the counter.";
     /// The body is too large.
     PayloadTooLarge = "payload_too_large", 413, "The body is too large", "Send less, in several requests.";
+    /// The request line is too long.
+    UriTooLong = "uri_too_long", 414, "The request line is too long", "Name the thing shorter, or send it in the body.";
     /// Well formed, but a value is against the rules.
     InvalidValue = "invalid_value", 422, "A value is against the rules", "Correct the members listed in errors.";
+    /// Too many or too large header fields.
+    HeadTooLarge = "head_too_large", 431, "The request head is too large", "Send fewer or shorter header fields.";
     /// Our mistake.
     Internal = "internal", 500, "The service made a mistake", "Report it with the request id.";
     /// The breaker is open.
     CircuitOpen = "circuit_open", 503, "Redis is down: the circuit breaker is open", "Send it again after Retry-After seconds.";
     /// Shed.
     Overloaded = "overloaded", 503, "Too many requests are in flight", "Send it again after Retry-After seconds.";
+    /// No place for the connection.
+    TooManyConnections = "too_many_connections", 503, "Too many connections are open", "Use the connections you have, or come back after Retry-After seconds.";
     /// No connection, or none that lived.
     RedisUnreachable = "redis_unreachable", 503, "Redis did not answer", "Send it again.";
     /// Redis said that it cannot serve.
@@ -175,6 +184,11 @@ impl Problem {
         self.request_id = Arrival::of(request).id().to_owned();
         self.instance = request.uri().path().to_owned();
         self
+    }
+
+    /// What the log says of it.
+    pub fn failed(&self) -> Failed {
+        Failed { code: self.code, outcome: self.outcome, attempts: self.attempts }
     }
 
     fn retryable(&self) -> bool {

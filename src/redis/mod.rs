@@ -1,8 +1,8 @@
 //! The only door to Redis: gateway, connections, command catalogue, errors, embedded server.
 //!
-//! Everything the product asks of Redis goes through [`Gateway::run`], [`Gateway::run_batch`] or [`Gateway::open_stream`]: no
-//! other room can name the driver. [`Endpoint`] is one server as all workers see it; [`Keeper`] looks after it in the background,
-//! and [`SubscriptionKeeper`] after its subscriptions.
+//! Everything the product asks of Redis goes through [`Gateway::run`] and its like for batches, transactions and streams: no other room
+//! can name the driver. [`Endpoint`] is one server as all workers see it; [`Keeper`] looks after it in the background, and
+//! [`SubscriptionKeeper`] after its subscriptions.
 //!
 //! | file | its one job |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | `pool`, `connector`, `link` | connections per worker, how they are made, what is known of each |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
-//! | `command`, `catalogue` | what is sent, and everything known about it |
+//! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `embedded` | the private server child |
@@ -32,6 +32,7 @@ mod link;
 mod pool;
 mod settings;
 mod subscriptions;
+mod transaction;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};
@@ -44,6 +45,7 @@ pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,
 };
+pub use transaction::{Ending, Transaction, cause};
 
 /// A definite answer and how many attempts it took.
 #[derive(Debug)]

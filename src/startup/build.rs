@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
-use crate::security::Authenticator;
+use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
 use crate::telemetry::{Metrics, Secret};
@@ -86,13 +87,17 @@ impl Built {
         let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
-            authenticator: Authenticator::new(root_token),
+            authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
+            census: Census::new(connection_limits(&settings), metrics.clone()),
+            failures: api::report::FailureLog::default(),
+            scripts: api::upstash::scripts::Scripts::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]
 fn embedded(dir: &DataDir) -> Result<Embedded, BuildError> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     Embedded::prepare(dir, &search_path).map_err(|error| BuildError::Failed(error.to_string()))
@@ -127,6 +132,14 @@ fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Opt
     }
 }
 
+fn static_tokens(settings: &Settings) -> StaticTokens {
+    let auth = &settings.auth;
+    StaticTokens {
+        full: auth.full_token_sha256.clone().unwrap_or_default(),
+        read_only: auth.read_only_token_sha256.clone().unwrap_or_default(),
+    }
+}
+
 fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, BuildError> {
     let bind = || {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
@@ -139,8 +152,8 @@ fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, BuildError> {
     bind().map_err(|error: std::io::Error| BuildError::Failed(format!("cannot listen on {address} ({key}): {error}")))
 }
 
-/// Drops callers who leave what is sent to them unread. Connections inherit it from their listener; without it one who never
-/// reads would keep his connection for ever, because the server never writes again.
+/// Drops callers who leave what is sent to them unread. Connections inherit it from their listener. The acceptor watches over
+/// what waits here to be sent; this is about what the kernel has taken already, of which nobody here would hear again.
 fn limit_unread(listener: &TcpListener, limit: Duration) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(limit)) {
@@ -169,8 +182,14 @@ fn api_settings(settings: &Settings) -> api::Settings {
         body_bytes: settings.limits.body,
         argument_bytes: settings.limits.argument,
         batch_commands: settings.limits.batch_commands,
+        head_bytes: settings.limits.head,
+        head_fields: settings.limits.head_fields,
         heartbeat: settings.streams.heartbeat,
     }
+}
+
+fn connection_limits(settings: &Settings) -> census::Limits {
+    census::Limits { total: settings.limits.connections, per_address: settings.limits.connections_per_address }
 }
 
 fn redis_settings(settings: &Settings) -> redis::Settings {

@@ -1,8 +1,9 @@
 //! The life of the process: start, say so, serve, drain on a signal, stop.
 //!
-//! The first SIGTERM or SIGINT drains: readiness turns 503, after `drain.delay` no new connection is accepted, requests in flight
-//! get `drain.finish` (streams are ended: their readers never mean to leave), then the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
-//! Limits: connections that the kernel accepted but no worker has seen yet are not drained.
+//! The first SIGTERM or SIGINT drains (D28): readiness turns 503, after `drain.delay` streams are ended (their readers never mean
+//! to leave) and the acceptor drains within `drain.finish`, then the operator listener ends, the background stops and the embedded
+//! server with it, exit 0. A second signal exits 1 at once.
+//! Limits: a forced exit leaves an embedded server running; the next start adopts it.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -35,8 +36,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {
         let drain = &built.settings.drain;
-        let server = public::start(built.public, &built.settings.server, drain.finish, built.shared, built.endpoint)?;
-        let handle = server.handle();
+        let (acceptor, server) = public::start(built.public, &built.settings.server, built.shared, built.endpoint)?;
         let serving = actix_web::rt::spawn(server);
         let mut signals = Signals::new()?;
         tokio::select! {
@@ -50,7 +50,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
         signals.exit_on_next();
         tokio::time::sleep(drain.delay).await;
         subscriptions.close();
-        handle.stop(true).await;
+        acceptor.drain(drain.finish).await;
         serving.await.map_err(io::Error::other)?
     });
     ops.stop();

@@ -369,6 +369,7 @@ async fn streams_have_a_bound_and_a_place_that_comes_free_is_taken_again() {
     assert_eq!((refused.status, refused.outcome()), (503, "not_executed"), "{}", refused.text());
     assert!(refused.retry_after.is_some() && refused.text().contains("streams.max"));
     assert_eq!(client.metric("collective_shed_total", &[("reason", "streams")]).await, Some(1.0));
+    eventually(SOON, async || app.log().contains("overloaded")).await;
     drop(first);
     eventually(SOON, async || open_streams(&client).await == 1.0).await;
     client.subscribe("c").await.expect("data: subscribe,c,1").await;
@@ -395,8 +396,26 @@ async fn what_may_not_be_subscribed_to_is_refused_before_streaming() {
             answer.text()
         );
     }
-    let other_method = client.send(client.request(Method::DELETE, "/subscribe/c")).await;
-    assert_eq!(other_method.status, 405);
+    for method in [Method::DELETE, Method::PUT, Method::HEAD] {
+        let other_method = client.send(client.request(method, "/subscribe/c")).await;
+        assert_eq!((other_method.status, other_method.header("allow")), (405, Some("GET, POST, OPTIONS")));
+    }
+}
+
+#[tokio::test]
+async fn a_browser_subscribes_with_a_token_in_the_query() {
+    let redis = Redis::start(Options::default()).await;
+    let app = app(&redis).await;
+    let browser = app.client().without_token();
+    let mut exact = browser.events(Method::GET, &format!("/subscribe/a/b?_token={ROOT_TOKEN}")).await;
+    exact.expect("data: subscribe,a/b,1").await;
+    let mut pattern = browser.events(Method::GET, &format!("/PSubscribe/a*?x=1&_token={ROOT_TOKEN}")).await;
+    pattern.expect("data: psubscribe,a*,1").await;
+    publish(&redis, "a/b", b"m").await;
+    exact.expect("data: message,a/b,m").await;
+    pattern.expect("data: pmessage,a*,a/b,m").await;
+    assert_eq!(browser.get("/subscribe/c?_token=wrong").await.status, 401);
+    assert!(!app.log().contains(ROOT_TOKEN), "the token is in the log");
 }
 
 #[tokio::test]

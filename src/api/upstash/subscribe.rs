@@ -11,6 +11,10 @@
 //! Each event is followed by an empty line. The body of the request is read and ignored (SDKs send `[]`), and so are
 //! `Upstash-Encoding` and `Accept`. All of the path behind the prefix is one name, slashes included, since SDKs do not encode them.
 //!
+//! *Who may.* Whoever may send commands, the holder of a read-only token included: to subscribe changes nothing, and the publishing
+//! that would is denied to him. A pattern does show him the names of channels in use. The token may stand in the query as
+//! `_token`, since a browser's `EventSource` sends no headers.
+//!
 //! *Line feeds.* The format cannot hold one inside a line. A payload with some becomes several `data: ` lines of one event, as the
 //! standard has it: a browser's `EventSource` puts them together again. The JavaScript SDK reads line by line and takes the first.
 //! A carriage return is left alone, because that SDK passes it on unharmed; to an `EventSource` it is a line's end, so publish text
@@ -24,21 +28,24 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::web::{self, Bytes, Payload};
-use actix_web::{HttpRequest, HttpResponse, guard};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::Stream;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::super::acceptor::conversation::{Conversation, Turn};
+use super::super::body;
+use super::arguments::ArgumentError;
+use super::ask::Visitor;
 use super::error::DialectError;
 use super::path::{self, Route};
-use super::{Caller, body, caller};
 use crate::redis::catalogue::Lane;
 use crate::redis::{Message, NoStream, Outcome, StreamEnd, StreamEvent, Subscription, Topic};
-use crate::security::SendCommands;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Asks reverse proxies not to collect the stream before they pass it on.
@@ -48,59 +55,45 @@ const NO: HeaderValue = HeaderValue::from_static("no");
 const KEEPALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
 const DISCONTINUITY: Bytes = Bytes::from_static(b": discontinuity\n\n");
 
-/// Mounts both endpoints, with any number of slashes in front: SDKs join base URLs carelessly.
-pub(super) fn configure(app: &mut web::ServiceConfig) {
-    let ours = |path: &str| matches!(path::route(path), Route::Subscribe(_) | Route::PatternSubscribe(_));
-    app.service(
-        web::resource("/{path:.*}")
-            .guard(guard::fn_guard(move |context| ours(context.head().uri.path())))
-            .route(web::get().to(subscribe))
-            .route(web::post().to(subscribe))
-            .default_service(web::to(other_method)),
-    );
-}
-
-async fn subscribe(
-    caller: Caller<SendCommands>,
-    request: HttpRequest,
-    mut payload: Payload,
+/// Opens a stream of what `route` names.
+pub(super) async fn stream(
+    route: Route<'_>,
+    visitor: Visitor,
+    request: &HttpRequest,
+    payload: &mut Payload,
 ) -> Result<HttpResponse, DialectError> {
-    let caller::Caller { authorized: _, deadline, worker } = caller.0;
+    let Visitor { principal: _, deadline, worker } = visitor;
     let settings = &worker.shared.settings;
-    let topic = topic(request.uri().path())?;
+    let topic = topic(route)?;
     // Read to its end, or the server would not see this caller leave.
-    body::read(&request, &mut payload, settings.body_bytes, settings.body_timeout).await?;
+    body::read(request, payload, settings.body_bytes, settings.body_timeout).await?;
     let subscription = worker.gateway.open_stream(topic, deadline).await.map_err(refusal)?;
+    let turn = request.conn_data::<Rc<Conversation>>().map(|conversation| conversation.prolong());
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, EVENT_STREAM))
         .insert_header((ACCEL_BUFFERING, NO))
         // A stream ends with its connection: nothing is left to send on it.
         .force_close()
-        .streaming(Events::new(subscription, settings.heartbeat)))
+        .streaming(Events::new(subscription, settings.heartbeat, turn)))
 }
 
-async fn other_method(_: Caller<SendCommands>) -> Result<HttpResponse, DialectError> {
-    Err(DialectError::method())
-}
-
-/// What a path asks for, if callers may have it.
-fn topic(path: &str) -> Result<Topic, DialectError> {
-    let (command, raw) = match path::route(path) {
+/// What a route asks for, if callers may have it.
+fn topic(route: Route<'_>) -> Result<Topic, DialectError> {
+    let (command, raw) = match route {
         Route::PatternSubscribe(raw) => ("psubscribe", raw),
         Route::Subscribe(raw) => ("subscribe", raw),
         Route::Root | Route::Pipeline | Route::MultiExec | Route::Monitor | Route::Command(_) => ("subscribe", ""),
     };
     let name = Bytes::from(path::channel(raw)?);
     if name.is_empty() {
-        return Err(DialectError::refused(format!(
+        return Err(ArgumentError::bad_request(format!(
             "ERR wrong number of arguments for '{command}' command: the path is /{command}/<name>"
-        )));
+        ))
+        .into());
     }
     let topic = if command == "psubscribe" { Topic::Pattern(name) } else { Topic::Channel(name) };
     if topic.is_reserved() {
-        return Err(DialectError::refused(
-            "NOPERM channels that begin with 'collective:' belong to the service: choose another name".to_owned(),
-        ));
+        return Err(DialectError::reserved_channel());
     }
     Ok(topic)
 }
@@ -123,15 +116,17 @@ struct Events {
     subscription: Subscription,
     heartbeat: Interval,
     begun: bool,
+    /// Held as long as the stream is open: a silent connection at work must not be taken for an idle one.
+    _turn: Option<Turn>,
 }
 
 impl Events {
     /// The subscription has been confirmed already.
-    fn new(subscription: Subscription, every: Duration) -> Self {
+    fn new(subscription: Subscription, every: Duration, turn: Option<Turn>) -> Self {
         let mut heartbeat = tokio::time::interval(every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
-        Self { subscription, heartbeat, begun: false }
+        Self { subscription, heartbeat, begun: false, _turn: turn }
     }
 }
 
@@ -232,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_whole_path_behind_the_prefix_is_the_name() {
-        let channel = |path: &str| topic(path).expect("a topic");
+        let channel = |path: &str| topic(path::route(path)).expect("a topic");
         assert_eq!(channel("/subscribe/user/1%20x"), Topic::Channel(Bytes::from_static(b"user/1 x")));
         assert_eq!(channel("//psubscribe/user:*"), Topic::Pattern(Bytes::from_static(b"user:*")));
     }
@@ -242,7 +237,7 @@ mod tests {
         for path in
             ["/subscribe", "/psubscribe/", "/subscribe/collective:x", "/psubscribe/collective%3a*", "/subscribe/%zz"]
         {
-            assert!(topic(path).is_err(), "{path}");
+            assert!(topic(path::route(path)).is_err(), "{path}");
         }
     }
 }

@@ -148,6 +148,32 @@ label! {
 }
 
 label! {
+    /// Why a connection was turned away.
+    RejectReason {
+        /// As many as allowed in all.
+        Total = "total",
+        /// As many as allowed from its address.
+        Address = "address",
+    }
+}
+
+label! {
+    /// Why a request was refused for its head.
+    HeadReason {
+        /// Not HTTP, or framed ambiguously.
+        Malformed = "malformed",
+        /// It did not arrive in time.
+        Overdue = "overdue",
+        /// Too many bytes or fields.
+        TooLarge = "too_large",
+        /// Too long a request line.
+        UriTooLong = "uri_too_long",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+label! {
     /// Why a request was turned away before Redis was asked.
     ShedReason {
         /// The breaker of its lane refuses.
