@@ -273,7 +273,7 @@ impl Endpoint {
             return;
         }
         self.trip_all(Cause::Stall);
-        self.health.lost();
+        self.health.lost_because("no reply");
         for link in links.iter().filter(|link| silent_for(link, stall.threshold, now)) {
             link.give_up_as_stalled();
         }
