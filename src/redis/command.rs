@@ -11,7 +11,7 @@ use redis_rs::{Arg, Cmd, Pipeline, RedisResult};
 use super::Reply;
 use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
-use super::error::{Meaning, Outcome, meaning, outcome_of};
+use super::error::{Judge, Meaning, meaning};
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
@@ -22,7 +22,7 @@ pub const HEAVY_BYTES: usize = 1024 * 1024;
 /// One command, complete and classified.
 pub struct Command {
     pub(super) cmd: Cmd,
-    spec: &'static Spec,
+    judge: Judge,
     class: Class,
     heavy: bool,
     bytes: usize,
@@ -69,14 +69,14 @@ impl CommandBuilder {
 
     /// Classifies the command by the catalogue.
     pub fn finish(self) -> Command {
-        let (spec, class, quotable) = {
+        let (judge, class, quotable) = {
             let list = ArgumentList::of(&self.cmd);
             let arguments = list.as_slice();
             let spec = catalogue::find(arguments);
-            (spec, catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
+            (Judge::of(spec, arguments), catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
         };
-        let heavy = quotable || self.bytes > HEAVY_BYTES || spec.weight == Weight::Heavy;
-        Command { cmd: self.cmd, spec, class, heavy, bytes: self.bytes }
+        let heavy = quotable || self.bytes > HEAVY_BYTES || judge.spec().weight == Weight::Heavy;
+        Command { cmd: self.cmd, judge, class, heavy, bytes: self.bytes }
     }
 }
 
@@ -99,7 +99,12 @@ impl Command {
 
     /// The catalogue's row.
     pub fn spec(&self) -> &'static Spec {
-        self.spec
+        self.judge.spec()
+    }
+
+    /// What error replies to it are worth.
+    pub fn judge(&self) -> Judge {
+        self.judge
     }
 
     /// The retry class of this very call.
@@ -116,12 +121,12 @@ impl Command {
     pub fn objection(&self) -> Option<Objection> {
         let list = ArgumentList::of(&self.cmd);
         let arguments = list.as_slice();
-        if let Some(refusal) = catalogue::refusal(self.spec, arguments) {
+        if let Some(refusal) = catalogue::refusal(self.spec(), arguments) {
             return Some(Objection::Refused(refusal));
         }
         // Where keys cannot be told from the arguments (scripts), the scope is the guard.
         let mut positions = Vec::new();
-        let _ = catalogue::key_positions(self.spec, arguments, &mut positions);
+        let _ = catalogue::key_positions(self.spec(), arguments, &mut positions);
         let reserved = positions.iter().any(|at| arguments.get(*at).is_some_and(|key| key.starts_with(RESERVED)));
         reserved.then_some(Objection::ReservedKey)
     }
@@ -152,6 +157,8 @@ pub struct Batch {
     lane: Option<Lane>,
     class: Option<Class>,
     heavy: bool,
+    /// The commands that run code, by their place in order: what they answer says nothing of the server.
+    pub(super) code: Vec<(usize, Judge)>,
 }
 
 impl Batch {
@@ -173,6 +180,9 @@ impl Batch {
         });
         self.heavy |= command.heavy;
         self.bytes += command.bytes;
+        if command.judge.runs_code() {
+            self.code.push((self.commands, command.judge));
+        }
         self.commands += 1;
         self.pipeline.add_command(command.cmd);
     }
@@ -197,7 +207,7 @@ impl Cargo for Command {
     type Reply = Reply;
 
     fn lane(&self) -> Lane {
-        self.spec.lane
+        self.spec().lane
     }
 
     fn class(&self) -> Class {
@@ -214,11 +224,7 @@ impl Cargo for Command {
 
     fn meaning(&self, reply: &Reply) -> Option<Meaning> {
         match reply {
-            Reply::ServerError(error) if outcome_of(error, self.spec) == Outcome::NotExecuted => {
-                Some(meaning(error.code()))
-            }
-            // The script ran: whatever stopped it, the server is not refusing calls.
-            Reply::ServerError(_) => Some(Meaning::Caller),
+            Reply::ServerError(error) => Some(self.judge.meaning(error)),
             _ => None,
         }
     }
@@ -243,9 +249,11 @@ impl Cargo for Batch {
         handle.send_packed_commands(&self.pipeline, 0, self.commands).await
     }
 
-    /// A batch is refused only when every command in it was: then, and only then, nothing of it has run.
+    /// A batch is refused only when every command in it was: then, and only then, nothing of it has run. Of code that cannot
+    /// be told.
     fn meaning(&self, replies: &Vec<Reply>) -> Option<Meaning> {
-        let all_unavailable = !replies.is_empty()
+        let all_unavailable = self.code.is_empty()
+            && !replies.is_empty()
             && replies.iter().all(
                 |reply| matches!(reply, Reply::ServerError(error) if meaning(error.code()) == Meaning::Unavailable),
             );

@@ -21,6 +21,7 @@ mod kills;
 mod ledger;
 mod logs;
 mod losses;
+mod outcomes;
 mod promises;
 mod readme;
 mod scripts;

@@ -164,6 +164,8 @@ pub struct Spec {
     pub since: &'static str,
     /// It has subcommands; this row then stands for any subcommand not in the table.
     pub container: bool,
+    /// It runs code that we do not know: what it answers, errors included, may be anything, after any effect.
+    pub code: bool,
     /// How its arguments change the class.
     pub rule: Rule,
 }
@@ -179,7 +181,7 @@ impl Spec {
     ) -> Self {
         let lane = if matches!(class, Class::Read) { Lane::Read } else { Lane::Write };
         let (weight, access, rule) = (Weight::Light, Access::Open, Rule::Fixed);
-        Self { name, arity, lane, class, weight, access, keys, flags, since, container: false, rule }
+        Self { name, arity, lane, class, weight, access, keys, flags, since, container: false, code: false, rule }
     }
 
     pub(super) const fn heavy(self) -> Self {
@@ -198,15 +200,19 @@ impl Spec {
         Self { container: true, ..self }
     }
 
+    pub(super) const fn code(self) -> Self {
+        Self { code: true, ..self }
+    }
+
     pub(super) const fn by(self, rule: Rule) -> Self {
         Self { rule, ..self }
     }
 }
 
 /// What is assumed of a command that is not in the table: the worst, except that Redis may be asked.
-pub static UNKNOWN: Spec = BLANK;
+pub static UNKNOWN: Spec = BLANK.code();
 
-/// A value to fill arrays with, and the content of [`UNKNOWN`].
+/// A value to fill arrays with, and what [`UNKNOWN`] begins with.
 pub(super) const BLANK: Spec = once("", -1, Keys::Unknown, &[], "");
 
 macro_rules! constructors {
