@@ -31,6 +31,8 @@ pub struct Command {
 /// Why a caller's command must not be sent as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objection {
+    /// Its name, or its subcommand's, is no name: other bytes than printable ASCII.
+    NotAName,
     /// The catalogue forbids it.
     Refused(Refusal),
     /// It names a key of the service's own (D14).
@@ -121,6 +123,9 @@ impl Command {
     pub fn objection(&self) -> Option<Objection> {
         let list = ArgumentList::of(&self.cmd);
         let arguments = list.as_slice();
+        if !catalogue::names_are_plain(self.spec(), arguments) {
+            return Some(Objection::NotAName);
+        }
         if let Some(refusal) = catalogue::refusal(self.spec(), arguments) {
             return Some(Objection::Refused(refusal));
         }
@@ -295,6 +300,8 @@ impl<'a> ArgumentList<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -311,5 +318,87 @@ mod tests {
         let value = vec![b'x'; HEAVY_BYTES];
         assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", &value])), Weight::Heavy);
         assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", b"v"])), Weight::Light);
+    }
+    /// Calls whose words are in capitals: none may be sent, or none may be sent again.
+    const FORBIDDEN: [&str; 14] = [
+        "BLPOP k 0",
+        "CLIENT KILL id 1",
+        "CONFIG SET a b",
+        "SELECT 1",
+        "MULTI",
+        "COPY a b DB 1",
+        "COPY a b REPLACE DB 1",
+        "XREAD BLOCK 0 STREAMS a 0",
+        "XREAD COUNT 1 BLOCK 0 STREAMS a 0",
+        "XREADGROUP GROUP g c NOACK BLOCK 0 STREAMS a >",
+        "GEORADIUS a 0 0 1 m STORE collective:mine",
+        "GEORADIUSBYMEMBER a m 1 m STOREDIST collective:mine",
+        "SORT a LIMIT 0 1 BY x_* STORE collective:mine",
+        "XREAD COUNT 1 STREAMS collective:mine 0",
+    ];
+    const ONCE: [&str; 19] = [
+        "INCR n",
+        "EVAL script 0",
+        "SET k v NX",
+        "SET k v EX 10 XX",
+        "SET k v KEEPTTL GET",
+        "ZADD k INCR 1 m",
+        "ZADD k CH NX 1 m",
+        "EXPIRE k 10 NX",
+        "GEOADD k NX 1 1 m",
+        "SORT a STORE a",
+        "SORT a BY w_* ALPHA STORE d",
+        "GEORADIUS a 0 0 1 m STORE a",
+        "BITFIELD k OVERFLOW FAIL INCRBY u8 0 1",
+        "XTRIM k MAXLEN ~ 5",
+        "XTRIM k MAXLEN = 5 LIMIT 1",
+        "XGROUP SETID k g $",
+        "FT.AGGREGATE i q WITHCURSOR",
+        "FT.SUGADD k s 1 INCR",
+        "JSON.SET k $ 1 NX",
+    ];
+
+    fn may_be_sent_again(command: &Command) -> bool {
+        matches!(command.class(), Class::Read | Class::Idempotent)
+    }
+
+    fn of_words(words: &[Vec<u8>]) -> Command {
+        Command::of(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_forbidden_is_forbidden_and_what_runs_once_runs_once() {
+        let words = |call: &str| call.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        for call in FORBIDDEN {
+            assert!(of_words(&words(call)).objection().is_some(), "{call}");
+        }
+        for call in ONCE {
+            assert!(!may_be_sent_again(&of_words(&words(call))), "{call}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_behind_a_zero_byte_make_nothing_allowed_and_nothing_repeatable(
+            call in prop::sample::select(FORBIDDEN.iter().chain(&ONCE).copied().collect::<Vec<_>>()),
+            marked in prop::collection::vec(any::<bool>(), 10),
+            tails in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 10),
+        ) {
+            let is_word = |word: &str| word == "$" || word == "~" || word.starts_with(|first: char| first.is_ascii_uppercase());
+            let words: Vec<Vec<u8>> = call.split(' ').enumerate().map(|(at, word)| {
+                let mut bytes = word.as_bytes().to_vec();
+                if marked[at] && is_word(word) {
+                    bytes.push(0);
+                    bytes.extend_from_slice(&tails[at]);
+                }
+                bytes
+            }).collect();
+            let command = of_words(&words);
+            if FORBIDDEN.contains(&call) {
+                prop_assert!(command.objection().is_some());
+            } else {
+                prop_assert!(command.objection().is_some() || !may_be_sent_again(&command));
+            }
+        }
     }
 }

@@ -179,6 +179,10 @@ fn objection_text(objection: Objection, command: &Command) -> String {
     let name = command.spec().name;
     let (command, subcommand) = name.split_once('|').unwrap_or((name, ""));
     match objection {
+        Objection::NotAName => {
+            "ERR a command's name, and its subcommand's, is printable ASCII without spaces: send each argument by itself"
+                .to_owned()
+        }
         Objection::ReservedKey => {
             "NOPERM keys that begin with 'collective:' belong to the service: choose another name".to_owned()
         }

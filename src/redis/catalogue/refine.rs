@@ -115,7 +115,7 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
         Rule::GeoRadius => geo_radius(spec, args),
         Rule::BitField => bit_field(args),
         Rule::StreamTrim => stream_trim(spec, args),
-        Rule::GroupPosition => if_else(args.at(4) == Some(b"$"), Class::NonIdempotent, spec.class),
+        Rule::GroupPosition => if_else(is_word_at(args, 4, "$"), Class::NonIdempotent, spec.class),
         Rule::StreamRead => if_else(stream_options(args).block, Class::Blocking, spec.class),
         Rule::SeriesRead => if_else(any_word(args, 3, "BLOCK"), Class::Blocking, spec.class),
         Rule::FunctionLoad => if_else(any_word(args, 2, "REPLACE"), Class::Idempotent, spec.class),
@@ -244,7 +244,7 @@ fn bit_field(args: &(impl Arguments + ?Sized)) -> Class {
 }
 
 fn stream_trim(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
-    let approximate = args.at(3) == Some(b"~") || any_word(args, 4, "LIMIT");
+    let approximate = is_word_at(args, 3, "~") || any_word(args, 4, "LIMIT");
     if_else(approximate, Class::NonIdempotent, spec.class)
 }
 
@@ -263,6 +263,10 @@ fn wandering_path(args: &(impl Arguments + ?Sized)) -> bool {
 
 fn is_any(word: &[u8], known: &[&str]) -> bool {
     known.iter().any(|known| is_word(word, known))
+}
+
+fn is_word_at(args: &(impl Arguments + ?Sized), at: usize, word: &str) -> bool {
+    args.at(at).is_some_and(|argument| is_word(argument, word))
 }
 
 fn number(args: &(impl Arguments + ?Sized), at: usize) -> Option<i64> {
