@@ -109,6 +109,11 @@ impl Command {
         self.judge
     }
 
+    /// Whether it travels on a connection for heavy commands.
+    pub fn is_heavy(&self) -> bool {
+        self.heavy
+    }
+
     /// The retry class of this very call.
     pub fn class(&self) -> Class {
         self.class
@@ -139,12 +144,11 @@ impl Command {
 
 /// True if Redis might quote these arguments in an error line that is then no valid UTF-8 (it also cuts long ones in the middle
 /// of a character): the driver gives up a connection over such a line. Those calls travel on the connection for heavy commands,
-/// where they can only disturb their like. Who quotes: unknown commands and subcommands, which is also what a newer command
-/// is to an older server, modules, and streams.
+/// where they can only disturb their like. Who quotes: commands that the catalogue says so of, unknown commands and
+/// subcommands, which is also what a newer command is to an older server, and modules.
 fn quotes_what_breaks(spec: &Spec, arguments: &[&[u8]]) -> bool {
-    let may_be_unknown =
-        spec.name.is_empty() || spec.container || spec.name.contains(['.', '|']) || newer_than_oldest(spec.since);
-    (may_be_unknown || spec.name.starts_with('X')) && arguments.iter().any(|argument| !argument.is_ascii())
+    let may_be_unknown = spec.container || spec.name.contains(['.', '|']) || newer_than_oldest(spec.since);
+    (spec.quotes || may_be_unknown) && arguments.iter().any(|argument| !argument.is_ascii())
 }
 
 /// True for commands that the oldest server we serve (6.2) does not have.
@@ -220,7 +224,7 @@ impl Cargo for Command {
     }
 
     fn weight(&self) -> Weight {
-        if self.heavy { Weight::Heavy } else { Weight::Light }
+        if self.is_heavy() { Weight::Heavy } else { Weight::Light }
     }
 
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Reply> {

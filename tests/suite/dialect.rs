@@ -529,6 +529,11 @@ async fn names_with_foreign_bytes_never_reach_redis() {
 }
 
 #[tokio::test]
+async fn an_option_with_foreign_bytes_disturbs_nobody_else() {
+    assert_an_increment_survives(b"[\"EXPIRE\",\"k\",\"10\",\"\xff\xfe\"]", "EXPIRE").await;
+}
+
+#[tokio::test]
 async fn calls_with_foreign_bytes_open_no_breaker() {
     let (_redis, _app, client) = service().await;
     for _ in 0..40 {

@@ -166,6 +166,8 @@ pub struct Spec {
     pub container: bool,
     /// It runs code that we do not know: what it answers, errors included, may be anything, after any effect.
     pub code: bool,
+    /// Redis quotes its arguments in error lines, byte for byte: a line that is no UTF-8 costs the connection it comes over.
+    pub quotes: bool,
     /// How its arguments change the class.
     pub rule: Rule,
 }
@@ -181,7 +183,21 @@ impl Spec {
     ) -> Self {
         let lane = if matches!(class, Class::Read) { Lane::Read } else { Lane::Write };
         let (weight, access, rule) = (Weight::Light, Access::Open, Rule::Fixed);
-        Self { name, arity, lane, class, weight, access, keys, flags, since, container: false, code: false, rule }
+        Self {
+            name,
+            arity,
+            lane,
+            class,
+            weight,
+            access,
+            keys,
+            flags,
+            since,
+            container: false,
+            code: false,
+            quotes: false,
+            rule,
+        }
     }
 
     pub(super) const fn heavy(self) -> Self {
@@ -204,13 +220,17 @@ impl Spec {
         Self { code: true, ..self }
     }
 
+    pub(super) const fn quotes(self) -> Self {
+        Self { quotes: true, ..self }
+    }
+
     pub(super) const fn by(self, rule: Rule) -> Self {
         Self { rule, ..self }
     }
 }
 
 /// What is assumed of a command that is not in the table: the worst, except that Redis may be asked.
-pub static UNKNOWN: Spec = BLANK.code();
+pub static UNKNOWN: Spec = BLANK.code().quotes();
 
 /// A value to fill arrays with, and what [`UNKNOWN`] begins with.
 pub(super) const BLANK: Spec = once("", -1, Keys::Unknown, &[], "");
