@@ -28,13 +28,20 @@ impl Lane {
 /// What may be done when a command was sent and its reply never came.
 ///
 /// Only [`Class::Read`] and [`Class::Idempotent`] may be sent again without being asked to.
+///
+/// A repetition comes later than the first run, and others may have written in between. So it is not enough that a write twice in a
+/// row is the same as once. An [`Class::Idempotent`] one is *absorbing*: what it leaves in the places it writes, and what it answers,
+/// does not depend on what they held, so a run, anybody's writes and a second run leave what those writes and one run would.
+/// `SET` is. `LSET key 0 value` is not: after a push in between it overwrites another element than before, and both are lost. Results
+/// computed from other keys (`SUNIONSTORE`) are those of the later run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Changes nothing: may always be sent again.
     Read,
-    /// The same state and the same reply when it runs twice.
+    /// The same state and the same reply when it runs again, whatever was written in between.
     Idempotent,
-    /// The same state when it runs twice, but the second reply may differ (`DEL` answers 0).
+    /// The same state when it runs twice in a row, but the second reply may differ (`DEL` answers 0), or others' writes in between
+    /// show in the result (`PFMERGE`).
     Unstable,
     /// Decides by what it finds, so a repetition would contradict its own first answer (`SET … NX`).
     Conditional,
@@ -253,9 +260,9 @@ macro_rules! constructors {
 constructors! {
     /// Changes nothing.
     read = Read;
-    /// An idempotent write whose reply is stable.
+    /// An absorbing write: state and reply depend on nothing it replaces.
     stable = Idempotent;
-    /// An idempotent write whose reply is not.
+    /// The same twice in a row, but not its reply, or not with others' writes in between.
     unstable = Unstable;
     /// Depends on what it finds, or consumes it.
     conditional = Conditional;
