@@ -38,7 +38,7 @@ mod watch;
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};
 pub use endpoint::{Endpoint, Reading};
-pub use error::{Error, ErrorKind, Meaning, Outcome, Suspect, meaning, outcome_of};
+pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};

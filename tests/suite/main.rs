@@ -22,6 +22,7 @@ mod ledger;
 mod links;
 mod logs;
 mod losses;
+mod outcomes;
 mod promises;
 mod readme;
 mod scripts;
