@@ -16,7 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
 use super::acceptor::complaint::Complaint;
-use super::acceptor::conversation::{Conversation, Turn};
+use super::acceptor::conversation::{Conversation, Turn, while_there};
 use super::upstash::path as dialect;
 use super::{Worker, report};
 use crate::resilience::Moment;
@@ -72,7 +72,7 @@ pub async fn wrap(
             let answer = complaint.answer(id.to_str().unwrap_or_default(), request.uri().path());
             request.into_response(answer).map_into_right_body()
         }
-        None => next.call(request).await?.map_into_left_body(),
+        None => while_there(conversation.as_deref(), next.call(request)).await?.map_into_left_body(),
     };
     dress(response.headers_mut(), id);
     // What is left of a body stands where the next head should: such a connection has no future.

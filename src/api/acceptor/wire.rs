@@ -64,7 +64,7 @@ impl AsyncRead for Wire {
         }
         let before = buffer.filled().len();
         let polled = self.stream()?.poll_read(cx, buffer);
-        if polled.is_ready() {
+        if matches!(polled, Poll::Ready(Ok(()))) {
             self.conversation.received(&buffer.filled()[before..]);
         }
         polled
