@@ -19,6 +19,9 @@ pub const RESERVED: &[u8] = b"collective:";
 /// Arguments longer than this in total travel on the connection for heavy commands, so that they delay no small one.
 pub const HEAVY_BYTES: usize = 1024 * 1024;
 
+/// More commands than this in one batch likewise: Redis runs them in one go, and whoever shares the connection waits for all replies.
+pub const HEAVY_COMMANDS: usize = 1000;
+
 /// One command, complete and classified.
 pub struct Command {
     pub(super) cmd: Cmd,
@@ -71,13 +74,15 @@ impl CommandBuilder {
 
     /// Classifies the command by the catalogue.
     pub fn finish(self) -> Command {
-        let (judge, class, quotable) = {
+        let (judge, class, apart) = {
             let list = ArgumentList::of(&self.cmd);
             let arguments = list.as_slice();
             let spec = catalogue::find(arguments);
-            (Judge::of(spec, arguments), catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
+            let much = catalogue::weight_of(spec, arguments) == Weight::Heavy;
+            let apart = much || quotes_what_breaks(spec, arguments);
+            (Judge::of(spec, arguments), catalogue::class_of(spec, arguments), apart)
         };
-        let heavy = quotable || self.bytes > HEAVY_BYTES || judge.spec().weight == Weight::Heavy;
+        let heavy = apart || self.bytes > HEAVY_BYTES;
         Command { cmd: self.cmd, judge, class, heavy, bytes: self.bytes }
     }
 }
@@ -251,7 +256,11 @@ impl Cargo for Batch {
     }
 
     fn weight(&self) -> Weight {
-        if self.heavy || self.bytes > HEAVY_BYTES { Weight::Heavy } else { Weight::Light }
+        if self.heavy || self.bytes > HEAVY_BYTES || self.commands > HEAVY_COMMANDS {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        }
     }
 
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Vec<Reply>> {
@@ -315,6 +324,39 @@ mod tests {
         assert_eq!((Cargo::lane(&batch), Cargo::class(&batch)), (Lane::Read, Class::Read));
         batch.push(Command::of(&[b"SET", b"a", b"1"]));
         assert_eq!((Cargo::lane(&batch), Cargo::class(&batch)), (Lane::Write, Class::NonIdempotent));
+    }
+
+    #[test]
+    fn large_batches_are_heavy() {
+        let mut batch = Batch::default();
+        for _ in 0..HEAVY_COMMANDS {
+            batch.push(Command::of(&[b"GET", b"k"]));
+        }
+        assert_eq!(Cargo::weight(&batch), Weight::Light);
+        batch.push(Command::of(&[b"GET", b"k"]));
+        assert_eq!(Cargo::weight(&batch), Weight::Heavy);
+        let half = vec![b'x'; HEAVY_BYTES / 2];
+        let mut batch = Batch::default();
+        batch.push(Command::of(&[b"SET", b"k", &half]));
+        assert_eq!(Cargo::weight(&batch), Weight::Light);
+        batch.push(Command::of(&[b"SET", b"k", &half]));
+        assert_eq!(Cargo::weight(&batch), Weight::Heavy);
+    }
+
+    #[test]
+    fn a_scan_that_asks_for_much_is_heavy() {
+        for (call, weight) in [
+            (&["SCAN", "0"][..], Weight::Light),
+            (&["SCAN", "0", "COUNT", "1000"], Weight::Light),
+            (&["SCAN", "0", "MATCH", "a*", "count", "1001"], Weight::Heavy),
+            (&["SCAN", "0", "COUNT\0", "1001"], Weight::Heavy),
+            (&["SCAN", "0", "COUNT", "1", "COUNT", "99999999999999999999"], Weight::Heavy),
+            (&["HSCAN", "k", "0", "COUNT", "1000000"], Weight::Heavy),
+            (&["SCAN", "0", "MATCH", "count"], Weight::Light),
+        ] {
+            let words: Vec<&[u8]> = call.iter().map(|word| word.as_bytes()).collect();
+            assert_eq!(Cargo::weight(&Command::of(&words)), weight, "{call:?}");
+        }
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn miscounted(args: &(impl Arguments + ?Sized)) -> bool {
     let Some(text) = args.at(2).and_then(|digits| std::str::from_utf8(digits).ok()) else { return true };
     let read = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
     let room = args.count().saturating_sub(3);
-    !read.and_then(|keys| usize::try_from(keys).ok()).is_some_and(|keys| keys <= room)
+    read.and_then(|keys| usize::try_from(keys).ok()).is_none_or(|keys| keys > room)
 }
 
 #[cfg(test)]

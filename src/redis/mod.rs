@@ -36,7 +36,7 @@ mod transaction;
 mod watch;
 
 pub use address::Address;
-pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};
+pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
 pub use endpoint::{Endpoint, Reading};
 pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning};
 pub use gateway::Gateway;

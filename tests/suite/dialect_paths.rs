@@ -231,6 +231,33 @@ async fn a_scan_tells_types_where_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn a_scan_for_everything_tells_types_a_thousand_at_a_time() {
+    const KEYS: usize = 3000;
+    let (redis, _app, client) = start().await;
+    let fill = format!("for n = 1, {KEYS} do redis.call('SET', 'k' .. n, 'v') end");
+    redis.command(&["EVAL", &fill, "0"]).await;
+    let told = |result: &Value| -> Vec<String> {
+        let words = result[1].as_array().expect("keys");
+        assert!(words.chunks(2).all(|pair| pair[1] == "string"), "each key has its type");
+        words.iter().step_by(2).map(|key| key.as_str().expect("text").to_owned()).collect()
+    };
+    let (mut found, mut cursor, mut turns) = (std::collections::BTreeSet::new(), "0".to_owned(), 0);
+    while turns == 0 || cursor != "0" {
+        let result = client.post_command(&["SCAN", &cursor, "COUNT", "1000000", "WITHTYPE"]).await.result();
+        assert!(told(&result).len() < 2 * 1000, "a hint of a million is brought down");
+        found.extend(told(&result));
+        cursor = result[0].as_str().expect("a cursor").to_owned();
+        turns += 1;
+    }
+    assert_eq!(found.len(), KEYS);
+    let scan = &["SCAN", "0", "COUNT", "1000", "WITHTYPE"][..];
+    let list = client.pipeline(&[scan, scan, scan]).await;
+    for item in list.json().as_array().expect("three items") {
+        assert!(told(&item["result"]).len() >= 1000);
+    }
+}
+
+#[tokio::test]
 async fn flushing_everything_stays_within_the_callers_database() {
     let (redis, _app, client) = start().await;
     let mut elsewhere = redis.connect().await;

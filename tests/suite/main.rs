@@ -13,6 +13,7 @@ mod dialect_paths;
 mod drain;
 mod embedded;
 mod fence;
+mod foreign_bytes;
 mod freeze;
 mod harness;
 mod harness_works;

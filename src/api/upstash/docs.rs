@@ -38,7 +38,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("MULTI", "send the commands to `/multi-exec`"),
     ("OBJECT", MORE),
     ("PSUBSCRIBE", "only as the endpoint `/psubscribe/{pattern}`, never as a command; for read-only tokens, too"),
-    ("SCAN", "`WITHTYPE` is made by asking each key's type after the scan; lists the service's own keys, too"),
+    (
+        "SCAN",
+        "`WITHTYPE` is made by asking each key's type after the scan, with a `COUNT` of 1000 at most; lists the service's own keys, too",
+    ),
     ("SCRIPT|EXISTS", NAMES),
     ("SCRIPT|LOAD", "as `EVAL`; answers with the SHA-1 of the text as the caller wrote it"),
     ("SORT", MORE),

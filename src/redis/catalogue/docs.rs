@@ -19,7 +19,7 @@ Redis as a non-idempotent write.
 | arity | number of arguments with the name (and the subcommand); `-3` means at least three |
 | lane | the breaker the command is accounted under, `read` or `write` |
 | retry class | what may be done when the command was sent and its reply never came, see below. A `*` marks a class that depends on the arguments |
-| weight | `heavy` commands touch data of any size or run scripts: they have a connection of their own and do not count as slow calls |
+| weight | `heavy` commands touch data of any size or run scripts: they have a connection of their own and do not count as slow calls. A scan marked `*` is heavy when its `COUNT` is above 1000, and so is a batch of more than 1000 commands, or of more than 1 MiB |
 | access | `open` to every credential that reaches the keys; a scope the credential must have; or `never`, since it would break a shared connection or the server |
 
 ## What happens when a reply is lost
@@ -68,7 +68,9 @@ pub fn markdown() -> String {
 
 fn row(document: &mut String, spec: &Spec) {
     let name = spec.name.replace('|', " ");
-    let varies = if spec.rule == Rule::Fixed { "" } else { " *" };
+    let scans = matches!(spec.rule, Rule::Scan { .. });
+    let varies = if scans || spec.rule == Rule::Fixed { "" } else { " *" };
+    let more = if scans { " *" } else { "" };
     let (lane, class, weight) = (spec.lane.as_str(), spec.class.as_str(), spec.weight.as_str());
     let access = match spec.access {
         Access::Open => "open".to_owned(),
@@ -76,7 +78,8 @@ fn row(document: &mut String, spec: &Spec) {
         Access::Never => "never".to_owned(),
     };
     let (arity, since) = (spec.arity, spec.since);
-    let _ = writeln!(document, "| `{name}` | {arity} | {lane} | {class}{varies} | {weight} | {access} | {since} |");
+    let _ =
+        writeln!(document, "| `{name}` | {arity} | {lane} | {class}{varies} | {weight}{more} | {access} | {since} |");
 }
 
 #[cfg(test)]

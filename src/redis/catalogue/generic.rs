@@ -35,7 +35,7 @@ pub(super) const ROWS: &[Spec] = &[
     conditional("RENAMENX", 3, TWO, flags!(write fast), "1.0.0"),
     conditional("RESTORE", -4, KEY, flags!(write denyoom), "2.6.0").heavy().by(Rule::Restore),
     admin("RESTORE-ASKING", -4, KEY, flags!(write denyoom asking), "3.0.0").heavy().never(),
-    read("SCAN", -2, UNKNOWN_KEYS, flags!(readonly), "2.8.0"),
+    read("SCAN", -2, UNKNOWN_KEYS, flags!(readonly), "2.8.0").by(Rule::Scan { options: 2 }),
     once("SORT", -2, SORT, flags!(write denyoom movablekeys), "1.0.0").heavy().scope("admin").by(Rule::Sort),
     read("SORT_RO", -2, SORT, flags!(readonly movablekeys), "7.0.0").heavy().scope("admin"),
     read("TOUCH", -2, ALL, flags!(readonly fast), "3.2.1"),

@@ -44,7 +44,7 @@ mod vectors;
 
 pub use docs::markdown;
 pub use keys::{KeysUnknown, channel_positions, key_positions};
-pub use refine::{Condition, Refusal, Rule, class_of, refusal};
+pub use refine::{Condition, Refusal, Rule, SCANS_MUCH, class_of, refusal, weight_of};
 pub use row::{Access, Class, Keys, Lane, Spec, Special, UNKNOWN, Weight};
 
 /// The arguments of one call, the command's name at index 0.

@@ -5,7 +5,7 @@
 //! values (a member called `NX`) may make a call look conditional; that only forbids a retry.
 
 use super::keys::{any_word, each, geo_destinations, sort_options, stream_options};
-use super::row::{Access, Class, Keys, Spec, Special};
+use super::row::{Access, Class, Keys, Spec, Special, Weight};
 use super::{Arguments, is_word};
 
 /// Options of the `EXPIRE` family.
@@ -67,6 +67,11 @@ pub enum Rule {
     Aggregate,
     /// `FT.SUGADD … INCR` counts.
     Suggest,
+    /// `SCAN` and its like read as much as `COUNT` says: their class stays, their weight does not.
+    Scan {
+        /// Position of the first option.
+        options: usize,
+    },
 }
 
 /// Why a call must not be sent, whoever asks.
@@ -97,7 +102,7 @@ impl Refusal {
 /// The retry class of this very call.
 pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
     match spec.rule {
-        Rule::Fixed => spec.class,
+        Rule::Fixed | Rule::Scan { .. } => spec.class,
         Rule::ConditionalWith(Condition { from, words }) => {
             let conditional = (from..args.count()).any(|at| args.at(at).is_some_and(|word| is_any(word, words)));
             if conditional { Class::Conditional } else { spec.class }
@@ -120,6 +125,17 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
         Rule::JsonWrite => json_write(spec, args),
         Rule::Aggregate => if_else(any_word(args, 2, "WITHCURSOR"), Class::NonIdempotent, spec.class),
         Rule::Suggest => if_else(any_word(args, 4, "INCR"), Class::NonIdempotent, spec.class),
+    }
+}
+
+/// A scan that asks for more than this at once is heavy.
+pub const SCANS_MUCH: i64 = 1000;
+
+/// How much this very call may cost.
+pub fn weight_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Weight {
+    match spec.rule {
+        Rule::Scan { options } if scans_much(args, options) => Weight::Heavy,
+        _ => spec.weight,
     }
 }
 
@@ -149,6 +165,12 @@ const fn reason(class: Class) -> Refusal {
 
 fn if_else(condition: bool, yes: Class, no: Class) -> Class {
     if condition { yes } else { no }
+}
+
+fn scans_much(args: &(impl Arguments + ?Sized), options: usize) -> bool {
+    let counts = (options + 1..args.count()).filter(|at| is_word_at(args, at - 1, "COUNT"));
+    // What is no number is Redis' to refuse.
+    counts.into_iter().any(|at| number(args, at).is_none_or(|count| count > SCANS_MUCH))
 }
 
 fn set(args: &(impl Arguments + ?Sized)) -> Class {

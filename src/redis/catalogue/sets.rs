@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Spec] = &[
     once("SPOP", -2, KEY, flags!(write fast), "1.0.0"),
     read("SRANDMEMBER", -2, KEY, flags!(readonly), "1.0.0"),
     unstable("SREM", -3, KEY, flags!(write fast), "1.0.0"),
-    read("SSCAN", -3, KEY, flags!(readonly), "2.8.0"),
+    read("SSCAN", -3, KEY, flags!(readonly), "2.8.0").by(Rule::Scan { options: 3 }),
     read("SUNION", -2, ALL, flags!(readonly), "1.0.0").heavy(),
     read("SUNIONCARD", -3, COUNT_1, flags!(readonly movablekeys), "8.10.0").heavy(),
     stable("SUNIONSTORE", -3, ALL, flags!(write denyoom), "1.0.0").heavy().by(Rule::StoreInto),

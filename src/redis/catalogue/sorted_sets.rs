@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Spec] = &[
     read("ZREVRANGEBYLEX", -4, KEY, flags!(readonly), "2.8.9").heavy(),
     read("ZREVRANGEBYSCORE", -4, KEY, flags!(readonly), "2.2.0").heavy(),
     read("ZREVRANK", 3, KEY, flags!(readonly fast), "2.0.0"),
-    read("ZSCAN", -3, KEY, flags!(readonly), "2.8.0"),
+    read("ZSCAN", -3, KEY, flags!(readonly), "2.8.0").by(Rule::Scan { options: 3 }),
     read("ZSCORE", 3, KEY, flags!(readonly fast), "1.2.0"),
     read("ZUNION", -3, COUNT_1, flags!(readonly movablekeys), "6.2.0").heavy(),
     stable("ZUNIONSTORE", -4, DEST_COUNT, flags!(write denyoom movablekeys), "2.0.0").heavy().by(Rule::StoreInto),
