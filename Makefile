@@ -39,7 +39,7 @@ fmt: ## format the sources
 	$(CARGO) fmt
 
 doc: ## the crate's own documentation, warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 docs: binary ## write docs/*.md anew from the tables in the code
 	@for page in $(PAGES); do \

@@ -14,6 +14,7 @@
 //! - [`cli`]: the command line
 
 #![forbid(unsafe_code)]
+#![allow(rustdoc::private_intra_doc_links, reason = "one program, not a library: its pages are made with private items shown")]
 
 pub mod api;
 pub mod cli;
