@@ -70,5 +70,6 @@ impl Worker {
 /// Mounts both surfaces. The order matters: what `/v1` does not claim belongs to the dialect.
 pub fn configure(app: &mut web::ServiceConfig) {
     v1::configure(app);
+    problem::pages::configure(app);
     upstash::configure(app);
 }
