@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderName};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, web};
 
 use super::Worker;
 use super::envelope::Arrival;
 use crate::resilience::Deadline;
-use crate::security::{Action, Authorized, Forbidden, Unauthenticated};
+use crate::security::{Action, Authorized, Forbidden, Principal, Unauthenticated};
 
 /// A caller's own bound on the time a request may take, in milliseconds.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
@@ -35,6 +35,8 @@ pub enum TurnedAway {
     Forbidden(Forbidden),
     /// The timeout header is not a whole number of at least 1.
     BadTimeout,
+    /// A field that decides who or until when is there more than once.
+    Repeated(&'static str),
     /// The application was put together wrongly.
     Misassembled,
 }
@@ -43,23 +45,73 @@ impl<A: Action> Caller<A> {
     /// Asks all questions of `request`. `token` is a credential from outside the header, where a surface allows one.
     pub fn identify(request: &HttpRequest, token: Option<&[u8]>) -> Result<Self, TurnedAway> {
         let worker = request.app_data::<web::Data<Worker>>().cloned().ok_or(TurnedAway::Misassembled)?;
-        let presented = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes()).or(token);
-        let principal = worker.shared.authenticator.authenticate(presented).map_err(TurnedAway::Unauthenticated)?;
+        let principal = principal(request, &worker, token)?;
         let authorized = principal.authorize().map_err(TurnedAway::Forbidden)?;
         let deadline = deadline(request, &worker)?;
         Ok(Self { authorized, deadline, worker })
     }
 }
 
+/// Lets anyone pass who is somebody: for answers that say no more than what there is.
+pub fn known(request: &HttpRequest) -> Result<(), TurnedAway> {
+    let worker = request.app_data::<web::Data<Worker>>().ok_or(TurnedAway::Misassembled)?;
+    principal(request, worker, None).map(|_| ())
+}
+
+fn principal(request: &HttpRequest, worker: &Worker, token: Option<&[u8]>) -> Result<Principal, TurnedAway> {
+    let presented = single(request, &header::AUTHORIZATION, "Authorization")?.map(HeaderValue::as_bytes).or(token);
+    worker.shared.authenticator.authenticate(presented).map_err(TurnedAway::Unauthenticated)
+}
+
 /// The request's deadline: the default, or what the caller asks for up to the maximum.
 fn deadline(request: &HttpRequest, worker: &Worker) -> Result<Deadline, TurnedAway> {
     let settings = &worker.shared.settings;
-    let timeout = match request.headers().get(&REQUEST_TIMEOUT) {
+    let timeout = match single(request, &REQUEST_TIMEOUT, "X-Request-Timeout-Ms")? {
         None => settings.timeout,
-        Some(value) => {
-            let millis = value.to_str().ok().and_then(|text| text.parse::<u64>().ok()).filter(|millis| *millis >= 1);
-            Duration::from_millis(millis.ok_or(TurnedAway::BadTimeout)?).min(settings.timeout_max)
-        }
+        Some(value) => Duration::from_millis(millis(value.as_bytes())?).min(settings.timeout_max),
     };
     Ok(Deadline::after(Arrival::of(request).at, timeout))
+}
+
+/// Digits only; what is beyond 64 bits is as good as for ever and is cut to the maximum like all that is too much.
+fn millis(digits: &[u8]) -> Result<u64, TurnedAway> {
+    let text =
+        std::str::from_utf8(digits).ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    match text.map(str::parse::<u64>) {
+        None | Some(Ok(0)) => Err(TurnedAway::BadTimeout),
+        Some(Ok(millis)) => Ok(millis),
+        Some(Err(_)) => Ok(u64::MAX),
+    }
+}
+
+/// The field, if it is there once. Of two, a proxy may have judged the other one.
+fn single<'a>(
+    request: &'a HttpRequest,
+    name: &HeaderName,
+    spelled: &'static str,
+) -> Result<Option<&'a HeaderValue>, TurnedAway> {
+    let mut values = request.headers().get_all(name);
+    let first = values.next();
+    if values.next().is_some() { Err(TurnedAway::Repeated(spelled)) } else { Ok(first) }
+}
+
+/// Whether the head says that a body follows.
+pub fn declares_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    length || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_digits_and_at_least_one() {
+        assert_eq!(millis(b"1"), Ok(1));
+        assert_eq!(millis(b"99999999999999999999999"), Ok(u64::MAX));
+        for bad in [&b""[..], b"0", b"000", b"+5", b"-5", b"1.5", b"1e3", b" 5", b"5ms", b"\xff"] {
+            assert_eq!(millis(bad), Err(TurnedAway::BadTimeout), "{bad:?}");
+        }
+    }
 }

@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
 use super::Worker;
+use super::surface::{self, Surface};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
@@ -49,7 +50,7 @@ impl Arrival {
 /// The middleware.
 pub async fn wrap(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let at = clock::now();
     let id = request.headers().get(&REQUEST_ID).filter(|id| well_formed(id.as_bytes())).cloned().unwrap_or_else(own_id);
@@ -57,7 +58,11 @@ pub async fn wrap(
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
     let worker = request.app_data::<web::Data<Worker>>().cloned();
-    let mut response = next.call(request).await?;
+    let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared.settings));
+    let mut response = match refused {
+        Ok(()) => shaped(next.call(request).await?),
+        Err(refusal) => request.into_response(refusal.map_into_right_body()),
+    };
     dress(response.headers_mut(), id);
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
@@ -66,14 +71,26 @@ pub async fn wrap(
     Ok(response)
 }
 
-/// The headers every answer carries (D29).
+/// The answer, or if it is an error in nobody's shape the same in its surface's.
+fn shaped<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    match surface::reshape(response.request(), response.status(), response.headers()) {
+        None => response.map_into_left_body(),
+        Some(other) => ServiceResponse::new(response.into_parts().0, other.map_into_right_body()),
+    }
+}
+
+/// The headers every answer carries (D29). A page brings its own policy and may be kept where it says so.
 fn dress(headers: &mut header::HeaderMap, id: HeaderValue) {
     const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
     const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
     const CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::CONTENT_SECURITY_POLICY, CSP);
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    }
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, CSP);
+    }
     headers.insert(REQUEST_ID, id);
 }
 
@@ -87,7 +104,7 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
-        _ if path.starts_with("/v1/") => Route::Unmatched,
+        _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         _ => Route::CommandPath,
     }
 }

@@ -10,8 +10,10 @@ pub mod caller;
 pub mod envelope;
 pub mod path;
 pub mod problem;
+pub mod surface;
 pub mod upstash;
 pub mod v1;
+pub mod well_known;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +34,18 @@ pub struct Settings {
     pub timeout_max: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// The largest request head, in bytes.
+    pub head_bytes: usize,
+    /// The most fields in a head.
+    pub head_fields: usize,
     /// The largest body, in bytes.
     pub body_bytes: usize,
     /// The largest single argument of a command, in bytes.
     pub argument_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
+    /// Whom to tell about a weakness; a URI.
+    pub security_contact: Option<String>,
 }
 
 /// What all workers share.
@@ -71,5 +79,7 @@ impl Worker {
 pub fn configure(app: &mut web::ServiceConfig) {
     v1::configure(app);
     problem::pages::configure(app);
+    well_known::configure(app);
+    surface::configure(app);
     upstash::configure(app);
 }

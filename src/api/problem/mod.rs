@@ -264,6 +264,9 @@ impl From<TurnedAway> for Problem {
                 Code::InvalidRequest,
                 "X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more",
             ),
+            TurnedAway::Repeated(name) => {
+                Self::new(Code::InvalidRequest, format!("{name} is there more than once: send it once"))
+            }
             TurnedAway::Misassembled => Self::new(Code::Internal, "the application has no state"),
         }
     }

@@ -79,7 +79,10 @@ fn page(request: &HttpRequest) -> Result<HttpResponse, Problem> {
 
 fn style() -> HttpResponse {
     const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, FOR_EVER)).content_type("text/css; charset=utf-8").body(STYLE)
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, FOR_EVER))
+        .content_type("text/css; charset=utf-8")
+        .body(STYLE)
 }
 
 fn answer(form: Form, body: String) -> HttpResponse {

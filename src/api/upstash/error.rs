@@ -13,7 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
-use super::super::problem::{gateway_code, whole_seconds};
+use super::super::problem::{Code, gateway_code, whole_seconds};
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
 use crate::redis::catalogue::{Lane, Refusal};
@@ -27,11 +27,21 @@ pub struct DialectError {
     text: String,
     outcome: Option<Outcome>,
     retry_after: Option<Duration>,
+    allow: &'static str,
 }
+
+/// The methods of the two endpoints that take commands in a body.
+pub(super) const ALLOW: &str = "POST, PUT, OPTIONS";
 
 impl DialectError {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), outcome: None, retry_after: None }
+        Self { status, text: text.into(), outcome: None, retry_after: None, allow: ALLOW }
+    }
+
+    /// What is refused on both surfaces alike, in this one's words.
+    pub fn of_code(code: Code, detail: &str, allow: Option<&'static str>) -> Self {
+        let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
+        Self { allow: allow.unwrap_or(ALLOW), ..Self::new(status, format!("ERR {detail}")) }
     }
 
     /// Refused before Redis was asked.
@@ -133,7 +143,7 @@ impl ResponseError for DialectError {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.insert_header((header::ALLOW, HeaderValue::from_static("POST, PUT")));
+            response.insert_header((header::ALLOW, HeaderValue::from_static(self.allow)));
         }
         response.body(out)
     }
@@ -177,6 +187,9 @@ impl From<TurnedAway> for DialectError {
                 StatusCode::BAD_REQUEST,
                 "ERR X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more",
             ),
+            TurnedAway::Repeated(name) => {
+                Self::new(StatusCode::BAD_REQUEST, format!("ERR {name} is there more than once: send it once"))
+            }
             TurnedAway::Misassembled => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR the application has no state")
             }

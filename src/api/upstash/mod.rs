@@ -214,10 +214,11 @@ fn limits(worker: &Worker) -> Limits {
 }
 
 fn encoding(request: &HttpRequest) -> Result<Encoding, DialectError> {
-    match request.headers().get(&ENCODING) {
-        None => Ok(Encoding::Text),
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"base64") => Ok(Encoding::Base64),
-        Some(_) => Err(DialectError::refused("ERR Upstash-Encoding must be base64, or absent".to_owned())),
+    let mut values = request.headers().get_all(&ENCODING);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Encoding::Text),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"base64") => Ok(Encoding::Base64),
+        _ => Err(DialectError::refused("ERR Upstash-Encoding must be base64, once, or absent".to_owned())),
     }
 }
 
@@ -227,6 +228,9 @@ fn success(out: Vec<u8>) -> HttpResponse {
 
 /// Everything the dialect does not know (yet), said in its own shape. Authentication comes first, as everywhere.
 async fn not_built(_: Caller<SendCommands>, request: HttpRequest) -> Result<HttpResponse, DialectError> {
+    if request.method() == actix_web::http::Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, error::ALLOW)).finish());
+    }
     let known = matches!(request.uri().path(), "/" | "/pipeline");
     Err(if known { DialectError::method() } else { DialectError::not_built() })
 }

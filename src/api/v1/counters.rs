@@ -17,7 +17,7 @@ use crate::security::{ReadCounters, WriteCounters};
 
 const PREFIX: &str = "/v1/counters/";
 const VERB: &str = "/increment";
-const ALLOW: &str = "GET, DELETE, POST";
+const ALLOW: &str = "GET, HEAD, DELETE, POST, OPTIONS";
 /// A step and two braces fit many times; a larger body is no increment.
 const BODY_BYTES: usize = 4096;
 
@@ -26,6 +26,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
     app.service(
         web::resource("/v1/counters/{name:.*}")
             .route(web::get().to(get))
+            .route(web::head().to(get))
             .route(web::post().to(increment))
             .route(web::delete().to(delete))
             .default_service(web::to(async |request: HttpRequest| wrong_method(&request, ALLOW))),

@@ -19,7 +19,7 @@ use crate::resources::keys::{ETag, Keys};
 use crate::security::{ReadKeys, WriteKeys};
 
 const PREFIX: &str = "/v1/keys/";
-const ALLOW: &str = "GET, HEAD, PUT, DELETE";
+const ALLOW: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
 /// Remaining lifetime in milliseconds, on HEAD; absent when the key lives for ever.
 const TTL: HeaderName = HeaderName::from_static("collective-ttl-ms");
 /// A hundred years: longer is a mistake, and Redis counts in signed milliseconds.

@@ -1,12 +1,14 @@
 //! `/v1`: designed resources, JSON and bytes in and out, problem documents for every failure.
 //!
 //! Names are taken from the raw path (`path.rs`), so a route claims everything below its prefix. Limits: what is not built yet
-//! answers 404 as any unknown path.
+//! answers 404 as any unknown path (`surface.rs`).
 
 mod counters;
 mod keys;
 
 use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::http::header::ALLOW;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
 use super::caller;
@@ -23,7 +25,7 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller::Caller::identify(request, None).map(Self).map_err(|reason| Problem::from(reason).at(request)))
+        ready(identify(request).map_err(|problem| problem.at(request)))
     }
 }
 
@@ -31,14 +33,25 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 pub fn configure(app: &mut web::ServiceConfig) {
     keys::configure(app);
     counters::configure(app);
-    app.service(web::resource(["/v1", "/v1/{tail:.*}"]).to(nothing_here));
 }
 
-async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::new(Code::NotFound, "there is no such resource under /v1").at(&request))
+/// Who it is, and no body where none belongs; the question of who comes first.
+fn identify<A: Action>(request: &HttpRequest) -> Result<Caller<A>, Problem> {
+    let caller = caller::Caller::identify(request, None)?;
+    let method = request.method();
+    if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) && caller::declares_body(request) {
+        let detail = format!("{method} takes no body here, and one was declared");
+        return Err(Problem::new(Code::UnexpectedBody, detail));
+    }
+    Ok(Caller(caller))
 }
 
+/// OPTIONS is told the methods there are, and every other method that it is none of them; strangers are told nothing.
 fn wrong_method(request: &HttpRequest, allow: &'static str) -> Result<HttpResponse, Problem> {
+    caller::known(request).map_err(|reason| Problem::from(reason).at(request))?;
+    if request.method() == Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((ALLOW, allow)).finish());
+    }
     Err(Problem::method(allow).at(request))
 }
 

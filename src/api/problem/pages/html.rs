@@ -39,7 +39,11 @@ pub(super) fn index() -> String {
     let mut groups = String::new();
     for group in rows.chunk_by(|a, b| family(a.status) == family(b.status)) {
         let items: String = group.iter().map(item).collect();
-        let _ = write!(groups, "<section>\n<h2>{}</h2>\n<ul class=\"list\">\n{items}</ul>\n</section>\n", family(group[0].status));
+        let _ = write!(
+            groups,
+            "<section>\n<h2>{}</h2>\n<ul class=\"list\">\n{items}</ul>\n</section>\n",
+            family(group[0].status)
+        );
     }
     frame("Problems", &fill(INDEX, &[("groups", &groups)]))
 }

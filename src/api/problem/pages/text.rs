@@ -39,7 +39,8 @@ there once.
 
 /// `docs/errors.md`.
 pub fn markdown() -> String {
-    let mut page = format!("# Errors of `/v1`\n\n{PREAMBLE}\n## Codes\n\n{}", table(|code| format!("[`{code}`](#{code})")));
+    let mut page =
+        format!("# Errors of `/v1`\n\n{PREAMBLE}\n## Codes\n\n{}", table(|code| format!("[`{code}`](#{code})")));
     for code in Code::ALL {
         let _ = write!(page, "\n### {}\n\n{}", code.row().code, section(*code));
     }
