@@ -1,5 +1,6 @@
 //! Integration tests: the built program against a real Redis, with real faults in between.
 
+mod bad_input;
 mod catalogue;
 mod embedded;
 mod fence;
@@ -9,4 +10,5 @@ mod harness_works;
 mod kills;
 mod ledger;
 mod losses;
+mod problems;
 mod steady;

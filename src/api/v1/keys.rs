@@ -55,7 +55,9 @@ async fn put(caller: Caller<WriteKeys>, request: HttpRequest, mut payload: Paylo
         "" => None,
         _ => query::<PutQuery>(&request).map_err(at)?.ttl_seconds.map(Duration::from_secs),
     };
-    let content = body::read(&request, &mut payload, settings.body_bytes, settings.body_timeout)
+    // The content becomes one argument of a command.
+    let limit = settings.body_bytes.min(settings.argument_bytes);
+    let content = body::read(&request, &mut payload, limit, settings.body_timeout)
         .await
         .map_err(|e| at(e.into()))?;
     let keys = Keys::new(&worker.gateway, &worker.names);

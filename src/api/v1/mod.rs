@@ -66,6 +66,11 @@ fn query<T: serde::de::DeserializeOwned + validator::Validate>(request: &HttpReq
 
 /// Reads a JSON body into its type, naming what is wrong with it.
 fn json<T: serde::de::DeserializeOwned + validator::Validate>(body: &[u8]) -> Result<T, Problem> {
+    // A derived reader takes `[5]` for an object whose first member is 5; nobody who wrote that meant it.
+    if body.trim_ascii_start().starts_with(b"[") {
+        let detail = "the body must be a JSON object, not an array".to_owned();
+        return Err(Problem::invalid(vec![Mistake { pointer: String::new(), detail }]));
+    }
     let value: T = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             Problem::invalid(vec![Mistake { pointer: String::new(), detail: error.to_string() }])
