@@ -130,8 +130,8 @@ async fn sizes_hold_at_the_limit_and_not_one_beyond() {
         ("POST /pipeline", batch(4), 413),
         ("POST /", padded(4096), 200),
         ("POST /", padded(4097), 413),
-        ("PUT /v1/keys/a", vec![b'x'; 2048], 201),
-        ("PUT /v1/keys/b", vec![b'x'; 2049], 413),
+        ("PUT /v1/keys/a", vec![b'x'; 4096], 201),
+        ("PUT /v1/keys/b", vec![b'x'; 4097], 413),
     ];
     for (line, body, status) in table {
         let bytes = with_body(line, &body);
@@ -358,4 +358,15 @@ async fn what_follows_a_head_on_the_same_connection_is_the_next_answer() {
     }
     let last = Heard::parse(rest);
     assert_eq!((last.status, last.text().as_str()), (200, "value"));
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_understood_is_named() {
+    let (_redis, app) = start().await;
+    for query in ["ttl_seconds=", "ttl_seconds=1.5", "ttl_seconds=-1", "ttl_seconds=1&ttl_seconds=2", "ttl_seconds"] {
+        let bytes = request(format!("PUT /v1/keys/a?{query}"), "", b"");
+        let heard = hear(app.public(), &bytes).await;
+        assert_clear(&heard, &bytes, 400);
+        assert!(heard.text().contains("ttl_seconds"), "{query}: {}", heard.text());
+    }
 }

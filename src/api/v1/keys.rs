@@ -55,9 +55,7 @@ async fn put(caller: Caller<WriteKeys>, request: HttpRequest, mut payload: Paylo
         "" => None,
         _ => query::<PutQuery>(&request).map_err(at)?.ttl_seconds.map(Duration::from_secs),
     };
-    // The content becomes one argument of a command.
-    let limit = settings.body_bytes.min(settings.argument_bytes);
-    let content = body::read(&request, &mut payload, limit, settings.body_timeout)
+    let content = body::read(&request, &mut payload, settings.body_bytes, settings.body_timeout)
         .await
         .map_err(|e| at(e.into()))?;
     let keys = Keys::new(&worker.gateway, &worker.names);

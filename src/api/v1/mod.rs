@@ -58,10 +58,26 @@ fn wrong_method(request: &HttpRequest, allow: &'static str) -> Result<HttpRespon
 /// Reads a query string into its type, naming what is wrong with it.
 fn query<T: serde::de::DeserializeOwned + validator::Validate>(request: &HttpRequest) -> Result<T, Problem> {
     let query = web::Query::<T>::from_query(request.query_string())
-        .map_err(|error| Problem::new(Code::InvalidRequest, format!("the query is not understood: {error}")))?
+        .map_err(|error| misread::<T>(request.query_string(), &error))?
         .into_inner();
     query.validate().map_err(|errors| Problem::invalid(mistakes(&errors, "")))?;
     Ok(query)
+}
+
+/// Longest name repeated to a caller.
+const NAME_SHOWN: usize = 64;
+
+/// Names the parameter that is wrong: the reader tells what is wrong with it, and not which one it is.
+fn misread<T: serde::de::DeserializeOwned>(text: &str, error: &actix_web::error::QueryPayloadError) -> Problem {
+    let reason = match error {
+        actix_web::error::QueryPayloadError::Deserialize(reason) => reason.to_string(),
+        _ => "it cannot be read".to_owned(),
+    };
+    let culprit = text.split('&').find(|pair| web::Query::<T>::from_query(pair).is_err());
+    let name = culprit.map_or("", |pair| pair.split('=').next().unwrap_or_default());
+    let shown: String = name.chars().take(NAME_SHOWN).collect();
+    let place = if shown.is_empty() { "the query".to_owned() } else { format!("the query parameter {shown}") };
+    Problem::new(Code::InvalidRequest, format!("{place} is not understood: {reason}"))
 }
 
 /// Reads a JSON body into its type, naming what is wrong with it.

@@ -127,7 +127,8 @@ fn draw(random: &mut fastrand::Rng) -> Vec<u8> {
 /// What is wrong with the answer. A head that was never understood has no surface, and its answer no shape to keep.
 fn fault(bytes: &[u8], heard: &Heard) -> Option<String> {
     let own = !heard.field("x-request-id").is_empty();
-    let deadline = heard.field("collective-outcome") != "" && String::from_utf8_lossy(bytes).contains("Timeout-Ms: 1");
+    let deadline =
+        !heard.field("collective-outcome").is_empty() && String::from_utf8_lossy(bytes).contains("Timeout-Ms: 1");
     match heard.status {
         _ if deadline => None,
         // Nothing, or not even a line, was sent; the listener closes without a word.
