@@ -6,7 +6,7 @@
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
-PAGES := commands errors configuration metrics
+PAGES := commands dialect errors configuration metrics
 
 # cargo-nextest where it is installed, else cargo's own runner.
 SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
@@ -22,7 +22,7 @@ run: ## start the service on http://127.0.0.1:8080 with a Redis of its own
 	$(CARGO) run $(CARGO_FLAGS) --release -- serve
 
 test: ## run every test; real Redis servers on free ports, nothing mocked
-	@tools/ensure redis
+	@tools/ensure redis curl
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 

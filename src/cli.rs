@@ -80,6 +80,8 @@ const DOCS: &str = "docs";
 pub enum Page {
     /// `docs/commands.md`.
     Commands,
+    /// `docs/dialect.md`.
+    Dialect,
     /// `docs/errors.md`.
     Errors,
     /// `docs/configuration.md`.
@@ -91,8 +93,9 @@ pub enum Page {
 }
 
 /// The words of the pages.
-const PAGES: [(&str, Page); 5] = [
+const PAGES: [(&str, Page); 6] = [
     ("commands", Page::Commands),
+    ("dialect", Page::Dialect),
     ("errors", Page::Errors),
     ("configuration", Page::Configuration),
     ("metrics", Page::Metrics),

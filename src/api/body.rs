@@ -8,6 +8,9 @@ use std::time::Duration;
 use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, http::header};
 use futures_util::StreamExt;
+use std::rc::Rc;
+
+use super::acceptor::conversation::Conversation;
 
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,11 @@ pub async fn read(
     if declared(request).is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
-    tokio::time::timeout(within, whole(payload, limit)).await.unwrap_or(Err(BodyError::TooSlow(within)))
+    let body = tokio::time::timeout(within, whole(payload, limit)).await.unwrap_or(Err(BodyError::TooSlow(within)))?;
+    if let Some(conversation) = request.conn_data::<Rc<Conversation>>() {
+        conversation.body_ended();
+    }
+    Ok(body)
 }
 
 type Chunk = Result<Bytes, actix_web::error::PayloadError>;

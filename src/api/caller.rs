@@ -85,7 +85,7 @@ fn millis(digits: &[u8]) -> Result<u64, TurnedAway> {
 }
 
 /// The field, if it is there once. Of two, a proxy may have judged the other one.
-fn single<'a>(
+pub fn single<'a>(
     request: &'a HttpRequest,
     name: &HeaderName,
     spelled: &'static str,

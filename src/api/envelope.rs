@@ -1,24 +1,28 @@
 //! What every request and every answer has: an id, a start time, the standard headers, a place in the metrics.
 //!
 //! One small middleware instead of a stack of five: at this size each layer's boxed future would be felt. Headers are static
-//! values, the id is made from a per-thread counter. Limits: answers the framework gives before routing (malformed heads) do not
-//! pass here; and of requests sent without waiting (pipelining), one that a HEAD follows closely may lose its body to it.
+//! values, the id is made from a per-thread counter. What no route may see is refused here (`surface.rs`), before anything looks
+//! at it. Limits: what the parser refuses does not pass here: the acceptor answers it, with the same headers; and of requests sent
+//! without waiting (pipelining), one that a HEAD follows closely may lose its body to it.
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
+use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
-use super::Worker;
 use futures_util::stream;
 
+use super::acceptor::conversation::{Conversation, Turn};
 use super::surface::{self, Surface};
+use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
@@ -53,28 +57,37 @@ impl Arrival {
 
 /// The middleware.
 pub async fn wrap(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
     let at = clock::now();
+    let conversation = request.conn_data::<Rc<Conversation>>().cloned();
+    let turn = conversation.as_ref().map(|conversation| begin(conversation, &mut request));
     let id = request.headers().get(&REQUEST_ID).filter(|id| well_formed(id.as_bytes())).cloned().unwrap_or_else(own_id);
     request.extensions_mut().insert(Arrival { id: id.clone(), at });
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
-    let is_head = method == Method::Head;
     let worker = request.app_data::<web::Data<Worker>>().cloned();
-    let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared.settings));
+    let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared));
     let mut response = match refused {
         Ok(()) => shaped(next.call(request).await?),
-        Err(refusal) => request.into_response(refusal.map_into_right_body()),
+        Err(refusal) => request.into_response(refusal).map_into_right_body(),
     };
-    if is_head {
+    if method == Method::Head {
         response = without_body(response);
     }
     dress(response.headers_mut(), id);
+    // What is left of a body stands where the next head should: such a connection has no future.
+    if conversation.is_some_and(|conversation| conversation.is_closing() || conversation.has_body_left()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    drop(turn);
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
         worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
+        if response.status().is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+            report::answered(&response, &worker.shared, report::Request { route, method, elapsed });
+        }
     }
     Ok(response)
 }
@@ -103,19 +116,25 @@ fn without_body<B: MessageBody + 'static>(response: ServiceResponse<EitherBody<B
     })
 }
 
-/// The headers every answer carries (D29). A page brings its own policy and may be kept where it says so.
+/// The headers every answer carries (D29), the request id aside.
+pub const STANDARD_HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+
+/// A page brings its own policy and may be kept where it says so: what is there stays.
 fn dress(headers: &mut header::HeaderMap, id: HeaderValue) {
-    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-    const CSP: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, NO_STORE);
-    }
-    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, CSP);
+    for (name, value) in STANDARD_HEADERS {
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
     }
     headers.insert(REQUEST_ID, id);
+}
+
+fn begin(conversation: &Rc<Conversation>, request: &mut ServiceRequest) -> Turn {
+    conversation.begin(!matches!(request.parts_mut().1, Payload::None))
 }
 
 /// The route's template for metrics, from the path alone.
@@ -129,7 +148,13 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
-        _ => Route::CommandPath,
+        // SDKs join base URLs carelessly, and the dialect forgives it.
+        _ => match path.trim_matches('/') {
+            "" => Route::CommandBody,
+            "pipeline" => Route::Pipeline,
+            "multi-exec" => Route::MultiExec,
+            _ => Route::CommandPath,
+        },
     }
 }
 
@@ -138,7 +163,7 @@ fn well_formed(id: &[u8]) -> bool {
 }
 
 /// A new id: 16 random digits of this thread and 8 that count.
-fn own_id() -> HeaderValue {
+pub fn own_id() -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     thread_local! {
         static THREAD: u64 = fastrand::u64(..);

@@ -1,16 +1,19 @@
 //! HTTP for callers: the designed resources under `/v1` and, on everything else, the command dialect.
 //!
-//! A request passes [`mod@envelope`] (id, time, headers, metrics), an extractor that asks `security` who this is and sets the
+//! A connection passes the [`acceptor`], then a request passes [`mod@envelope`] (id, time, headers, metrics), an extractor that asks `security` who this is and sets the
 //! deadline, and one handler that calls a resource or the gateway. Failures come back as small types of their rooms and become
 //! an answer in exactly one place per surface: [`problem`] for `/v1`, `upstash::error` for the dialect (D25).
 //! Limits: state is per worker ([`Worker`]), because the gateway's connections live on the worker's own runtime.
 
+pub mod acceptor;
 pub mod body;
 pub mod caller;
 pub mod envelope;
 pub mod path;
 pub mod problem;
+pub mod report;
 pub mod surface;
+pub mod trace_context;
 pub mod upstash;
 pub mod v1;
 pub mod well_known;
@@ -20,6 +23,7 @@ use std::time::Duration;
 
 use actix_web::web;
 
+use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
 use crate::security::Authenticator;
@@ -56,6 +60,12 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Who is connected.
+    pub census: Arc<Census>,
+    /// What the log owes about failed requests.
+    pub failures: report::FailureLog,
+    /// Scripts of the dialect that Redis knows by another name than their callers.
+    pub scripts: upstash::scripts::Scripts,
 }
 
 /// One worker's state.

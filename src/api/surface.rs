@@ -2,8 +2,9 @@
 //!
 //! A caller branches on the shape of an error, so it may not depend on which layer refused: what the framework says itself, what
 //! is refused before routing and what a handler refuses all look alike. Limits: heads that the HTTP parser cannot read never come
-//! here; the listener answers them.
+//! here; the acceptor answers them.
 
+use actix_http::ConnectionType;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
@@ -11,7 +12,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 
 use super::problem::{Code, Problem};
 use super::upstash::error::DialectError;
-use super::{Settings, caller, path};
+use super::{Settings, Shared, caller, path};
+use crate::telemetry::metrics::HeadReason;
 
 /// Longest path and query together. Three times a long key; more belongs in a body.
 pub const URI_BYTES: usize = 8192;
@@ -65,11 +67,22 @@ impl Refusal {
     }
 }
 
-/// Refuses what no route may see: a head over its bounds, or a method that is none for a server of resources.
-pub fn admit(request: &ServiceRequest, settings: &Settings) -> Result<(), HttpResponse> {
-    let checked =
-        check_uri(request).and_then(|uri| check_head(request, uri, settings)).and_then(|()| check_method(request));
-    checked.map_err(|refusal| Surface::of(request.uri().path()).refuse(request.request(), refusal))
+/// Refuses what no route may see: a head over its bounds, or a method that is none for a server of resources. The answer is the
+/// connection's last, as it is for a head that cannot be read: what such a caller sends next is not worth waiting for.
+pub fn admit(request: &ServiceRequest, shared: &Shared) -> Result<(), HttpResponse> {
+    let checked = check_uri(request)
+        .and_then(|uri| check_head(request, uri, &shared.settings))
+        .and_then(|()| check_method(request));
+    checked.map_err(|refusal| {
+        match refusal.code {
+            Code::UriTooLong => shared.metrics.head_refused(HeadReason::UriTooLong),
+            Code::HeadTooLarge => shared.metrics.head_refused(HeadReason::TooLarge),
+            _ => {}
+        }
+        let mut response = Surface::of(request.uri().path()).refuse(request.request(), refusal);
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        response
+    })
 }
 
 /// The length of path and query, if they may be as long.

@@ -236,12 +236,18 @@ pub static KEYS: &[Key] = &[
     unset("auth.root_token_file", Kind::SecretFile { gives: "auth.root_token" },
         "File that holds `auth.root_token`; one trailing newline is cut off.",
         "Unset: no file is read. Made for mounted secrets."),
+    unset("auth.full_token_sha256", Kind::TokenDigests,
+        "SHA-256 of tokens that may send every command and use all of `/v1`'s data, but not administer the service or its Redis.",
+        "Unset: there are none. A digest in a file is no credential; make the token itself with openssl rand -hex 32."),
+    unset("auth.read_only_token_sha256", Kind::TokenDigests,
+        "SHA-256 of tokens that may only read: no writes, no scripts, nothing that lists keys.",
+        "Unset: there are none. For dashboards and browsers, whose tokens are soon known to many."),
 
     key("log.format", Kind::Choice { built: &["auto", "json", "pretty"], planned: &[] }, "auto",
         "Shape of the log: `json`, `pretty`, or `auto` (pretty on a terminal, JSON elsewhere).",
         "People get what people read, collectors what they parse."),
     key("log.level", Kind::LogLevel, "info",
-        "`off`, `error`, `warn`, `info`, `debug`, `trace`, or comma-separated `target=level` directives.",
+        "`off`, `error`, `warn`, `info`, `debug`, `trace`, or comma-separated `target=level` directives. Dependencies speak from `warn` on; a directive opens them to `info`, below which they would quote callers.",
         "Life cycle and breaker transitions, nothing per request."),
 
     key("drain.delay", duration(s(0), s(300)), "0s",
@@ -263,7 +269,8 @@ mod tests {
         let unique: BTreeSet<_> = KEYS.iter().map(|key| key.path).collect();
         assert_eq!(unique.len(), KEYS.len());
         for path in unique {
-            assert!(path.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.')), "{path}");
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
+            assert!(path.bytes().all(plain), "{path}");
             assert!(path.matches('.').count() <= 1 && !path.contains("__"), "{path}");
         }
     }

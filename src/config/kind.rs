@@ -15,9 +15,13 @@ use super::mistake::{Complaint, quoted};
 use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
+use crate::security::{BadDigest, TokenDigest};
 
 /// Fewest characters of the root token: 32 hex digits are 128 bits.
 pub const TOKEN_CHARACTERS: usize = 32;
+
+/// Most tokens of one kind: each is compared on every request, and one text of the environment holds them all.
+pub const MOST_DIGESTS: usize = 60;
 
 /// Longest text of any value: nothing sensible is longer, and every later step may assume it.
 pub const LONGEST_VALUE: usize = 4096;
@@ -37,6 +41,8 @@ pub enum Kind {
     Password,
     /// Bearer token.
     Token,
+    /// SHA-256 digests of bearer tokens.
+    TokenDigests,
     /// Path of a file whose content is the value of another key.
     SecretFile {
         /// That other key.
@@ -102,18 +108,21 @@ pub(super) enum Leaf {
     Integer(i64),
     Decimal(f64),
     Text(String),
+    List(Vec<String>),
     Other(serde::de::IgnoredAny),
 }
 
 impl Kind {
     /// True when the value must never be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::RedisUrl | Self::Password | Self::Token)
+        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests)
     }
 
     /// Reads a value of the file.
     pub(super) fn read(&self, leaf: &Leaf) -> Result<ValueKind, Complaint> {
         match (self, leaf) {
+            (Self::TokenDigests, Leaf::List(list)) => read_digests(list.iter().map(String::as_str)),
+            (_, Leaf::List(_)) => Err(self.wrong_type(leaf)),
             (Self::Flag, Leaf::Flag(flag)) => Ok((*flag).into()),
             (Self::Count { .. } | Self::Size { .. } | Self::Ratio { .. }, Leaf::Integer(number)) => {
                 self.read_text(&number.to_string())
@@ -144,6 +153,7 @@ impl Kind {
             Self::RedisUrl => read_url(text),
             Self::Username | Self::Password => read_credential(text),
             Self::Token => read_token(text),
+            Self::TokenDigests => read_digests(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
             Self::LogLevel => read_level(text),
@@ -165,6 +175,7 @@ impl Kind {
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
             Self::Contact => "URI",
+            Self::TokenDigests => "list of texts",
             Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
             Self::Count { .. } => "whole number",
@@ -182,6 +193,9 @@ impl Kind {
             Self::RedisUrl => "`redis://`, `unix://` (not built yet: `rediss://`)".to_owned(),
             Self::Username | Self::Password => "no control characters".to_owned(),
             Self::Token => format!("at least {TOKEN_CHARACTERS} visible ASCII characters, not easy to guess"),
+            Self::TokenDigests => {
+                format!("up to {MOST_DIGESTS}, 64 hexadecimal digits each; as one text: separated by commas")
+            }
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
@@ -198,6 +212,7 @@ impl Kind {
     pub fn toml(&self, text: &str) -> String {
         match self {
             Self::Flag | Self::Count { .. } | Self::Ratio { .. } => text.to_owned(),
+            Self::TokenDigests => format!("[{text:?}]"),
             _ => format!("{text:?}"),
         }
     }
@@ -209,6 +224,7 @@ impl Kind {
             Self::Username => "collective",
             Self::Contact => "mailto:security@example.com",
             Self::Password | Self::Token => "<from your secret store>",
+            Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::SecretFile { .. } => "/run/secrets/<name>",
             _ => "",
         }
@@ -220,7 +236,7 @@ impl Kind {
             Leaf::Integer(_) => "a whole number",
             Leaf::Decimal(_) => "a decimal number",
             Leaf::Text(_) => "a text in quotes",
-            Leaf::Other(_) => "a list or a section",
+            Leaf::List(_) | Leaf::Other(_) => "a list or a section",
         };
         Complaint::new(format!("is {found} where a value of type `{}` belongs", self.type_name()), self.form())
     }
@@ -234,6 +250,7 @@ impl Kind {
                 "write it in quotes with its unit, for example \"250ms\""
             }
             Self::Size { .. } => "write it in quotes with its unit, for example \"16MiB\"",
+            Self::TokenDigests => "write a list of texts in quotes, for example [\"9f86d0…\"]",
             _ => "write a text in quotes",
         }
     }
@@ -295,6 +312,29 @@ fn read_token(text: &str) -> Result<ValueKind, Complaint> {
         Some(weakness) => Err(Complaint::new(weakness, "make a new one: openssl rand -hex 32")),
         None => Ok(text.into()),
     }
+}
+
+/// The value is not repeated: a digest tells whoever has it which leaked token is ours, and the text may be a token itself.
+fn read_digests<'t>(texts: impl Iterator<Item = &'t str>) -> Result<ValueKind, Complaint> {
+    const MAKE: &str = "make it with: printf %s \"$TOKEN\" | sha256sum (the value is not shown)";
+    let mut digests = Vec::new();
+    for text in texts {
+        let fault = match TokenDigest::parse(text) {
+            Ok(_) => None,
+            Err(BadDigest::NotHexadecimal) => Some("is not 64 hexadecimal digits, the SHA-256 of a token"),
+            Err(BadDigest::OfNothing) => {
+                Some("is the SHA-256 of an empty text: the token was not set when it was hashed")
+            }
+        };
+        if let Some(fault) = fault {
+            return Err(Complaint::new(format!("entry {} {fault}", digests.len() + 1), MAKE));
+        }
+        digests.push(text.to_ascii_lowercase());
+    }
+    if digests.len() > MOST_DIGESTS {
+        return Err(Complaint::new(format!("has more than {MOST_DIGESTS} entries"), "retire some tokens"));
+    }
+    Ok(ValueKind::from(digests))
 }
 
 fn read_alias(text: &str) -> Result<ValueKind, Complaint> {
@@ -490,6 +530,18 @@ mod tests {
         assert!(Kind::Token.read_text("9f86d081884c7d659a2feaa0c55ad01").is_err());
         assert!(Kind::Token.read_text("9f86d081884c7d65 9a2feaa0c55ad015").is_err());
         assert!(Kind::Token.read_text(&"changeme".repeat(5)).is_err());
+    }
+
+    #[test]
+    fn digests_are_a_list_or_one_text() {
+        let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let list = Kind::TokenDigests.read(&Leaf::List(vec![digest.to_owned()])).unwrap();
+        assert_eq!(list, Kind::TokenDigests.read_text(digest).unwrap());
+        assert!(Kind::TokenDigests.read_text(&format!("{digest}, {digest}")).is_ok());
+        let complaint = Kind::TokenDigests.read_text(&format!("{digest},my-secret-token")).unwrap_err();
+        assert!(complaint.rule.starts_with("entry 2 is not 64 hexadecimal digits"), "{}", complaint.rule);
+        assert!(!format!("{}{}", complaint.rule, complaint.way_out).contains("my-secret-token"));
+        assert!(Kind::Alias.read(&Leaf::List(vec![])).is_err());
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn shown(key: &Key, leaf: &Leaf) -> Option<String> {
         Leaf::Integer(number) => Some(number.to_string()),
         Leaf::Decimal(number) => Some(number.to_string()),
         Leaf::Text(text) => Some(mistake::quoted(text).replace('`', "")),
-        Leaf::Other(_) => None,
+        Leaf::List(_) | Leaf::Other(_) => None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 use super::settings::Settings;
 use super::strength::weakness;
+use crate::security::TokenDigest;
 use crate::telemetry::Secret;
 
 /// Longest time a breaker may stay half-open before its probes are started anew; all probes must fit.
@@ -110,6 +111,13 @@ pub(super) static RULES: &[Rule] = &[
         why: "the embedded Redis listens there, and no unix socket can have a longer path (counted from the root)",
         way_out: "choose a shorter data_dir, or set redis.url",
         holds: |s| s.redis.url.is_some() || s.embedded_socket().as_os_str().len() <= SOCKET_PATH_BYTES,
+    },
+    Rule {
+        keys: &["auth.full_token_sha256", "auth.read_only_token_sha256"],
+        text: "`auth.full_token_sha256` and `auth.read_only_token_sha256` must not share a token",
+        why: "what its holder may do could not be known",
+        way_out: "remove it from one of the two",
+        holds: |s| !share(s.auth.full_token_sha256.as_deref(), s.auth.read_only_token_sha256.as_deref()),
     },
     Rule {
         keys: &["redis.acquire_timeout", "requests.timeout"],
@@ -221,6 +229,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         }
     }
     warnings
+}
+
+fn share(full: Option<&[TokenDigest]>, read_only: Option<&[TokenDigest]>) -> bool {
+    let read_only = read_only.unwrap_or_default();
+    full.unwrap_or_default().iter().any(|digest| read_only.contains(digest))
 }
 
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {

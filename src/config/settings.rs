@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::redis_url::RedisUrl;
+use crate::security::TokenDigest;
 use crate::telemetry::Secret;
 
 /// Everything that can be configured.
@@ -216,6 +217,10 @@ pub struct Auth {
     /// Bearer token with every scope, from here or from the file named by `auth.root_token_file`; `None` = one is
     /// generated in `data_dir`.
     pub root_token: Option<Secret>,
+    /// Digests of tokens for everything but administration.
+    pub full_token_sha256: Option<Vec<TokenDigest>>,
+    /// Digests of tokens that may only read.
+    pub read_only_token_sha256: Option<Vec<TokenDigest>>,
 }
 
 /// `log.*`: the log.
@@ -253,5 +258,12 @@ pub struct Drain {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|_| serde::de::Error::custom("not the SHA-256 of a token"))
     }
 }

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::security::TokenDigest;
 
+const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const STRONG: &str = "k7Jm2xQvT0aLw9ZsBn4rEy8uHc3fGd6p";
 
 /// A configuration under test: a file and variables, in a directory of its own.
@@ -192,7 +194,7 @@ fn an_unreadable_file_does_not_hide_the_mistakes_of_the_environment() {
 
 #[test]
 fn each_rule_between_keys_is_broken_by_one_case() {
-    let cases: [&[(&str, &str)]; 23] = [
+    let cases: [&[(&str, &str)]; 24] = [
         &[("OPS__BIND", "0.0.0.0:8080")],
         &[("REDIS__PASSWORD", STRONG)],
         &[("REDIS__USERNAME", "ann")],
@@ -206,6 +208,7 @@ fn each_rule_between_keys_is_broken_by_one_case() {
             "DATA_DIR",
             "/a-directory-name-of-some-length/and-another-one-below-it/that-goes-on/and-on/until-it-is-too-long",
         )],
+        &[("AUTH__FULL_TOKEN_SHA256", DIGEST), ("AUTH__READ_ONLY_TOKEN_SHA256", DIGEST)],
         &[("REDIS__ACQUIRE_TIMEOUT", "2s")],
         &[("REQUESTS__TIMEOUT_MAX", "1s")],
         &[("ATTEMPT__TIMEOUT", "3s")],
@@ -360,4 +363,17 @@ fn a_weak_root_token_is_refused() {
 fn a_retry_budget_above_the_promise_is_allowed_with_a_warning_and_above_one_refused() {
     assert!(env("RETRY__BUDGET_RATIO", "0.5").loaded().warnings[0].contains("1.2 times"));
     assert!(env("RETRY__BUDGET_RATIO", "1.1").only_mistake().contains("out of range"));
+}
+
+#[test]
+fn digests_of_tokens_are_a_list_in_the_file_and_a_text_in_the_environment() {
+    let file = Case::new().file(&format!("[auth]\nfull_token_sha256 = [\"{DIGEST}\"]\n"));
+    let environment = Case::new().env("AUTH__FULL_TOKEN_SHA256", DIGEST);
+    for case in [file, environment] {
+        let digests = case.settings().auth.full_token_sha256.expect("the key was set");
+        assert_eq!(digests, [TokenDigest::of(b"test")]);
+    }
+    let mistakes = Case::new().file("[auth]\nread_only_token_sha256 = [\"my-own-token\"]\n").mistakes();
+    assert!(mistakes[0].contains("entry 1 is not 64 hexadecimal digits"), "{mistakes:?}");
+    assert!(!mistakes[0].contains("my-own-token"), "{mistakes:?}");
 }

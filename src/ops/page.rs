@@ -87,7 +87,10 @@ fn verdict(document: &StatusDocument) -> (&'static str, String) {
 }
 
 fn degraded(document: &StatusDocument) -> String {
-    let redis = (!document.redis.reachable).then(|| "Redis does not answer.".to_owned());
+    let redis = (!document.redis.reachable).then(|| match &document.redis.last_error {
+        Some(reason) => format!("Redis does not answer: {reason}."),
+        None => "Redis does not answer.".to_owned(),
+    });
     let breakers = document.breakers.iter().filter(|breaker| !breaker.is_closed());
     let breakers = breakers.map(|breaker| format!("{} is {}.", breaker.name, word(breaker.state)));
     redis.into_iter().chain(breakers).collect::<Vec<_>>().join(" ")

@@ -60,6 +60,9 @@ pub struct RedisStatus {
     pub latency_ms: Option<f64>,
     /// The version Redis told, once it has.
     pub server_version: Option<String>,
+    /// Why it does not answer, in a few words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// One breaker.

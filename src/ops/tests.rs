@@ -34,6 +34,7 @@ pub(super) fn facts() -> Facts {
             reachable: true,
             latency_ms: Some(0.25),
             server_version: Some("7.0.15".to_owned()),
+            last_error: None,
         },
         redis_connections: 4,
         breakers: vec![breaker("redis.read"), breaker("redis.write")],

@@ -172,10 +172,12 @@ impl Origin<'_> {
                 );
                 Ok(reply)
             }
-            Waited::Reply(Err(_)) => {
-                // The driver's error tells nothing more: every error of a connection means that it is of no further use.
+            Waited::Reply(Err(error)) => {
+                // Every error of the driver means that this connection is of no further use.
                 link.give_up();
-                watch.finish(if link.is_first_victim() { Verdict::Failure } else { Verdict::Ignored }, now);
+                // A reply it cannot read was said by a healthy server: a caller may provoke one, and must not steer the breaker.
+                let server_failed = error.kind() != redis_rs::ErrorKind::Parse && link.is_first_victim();
+                watch.finish(if server_failed { Verdict::Failure } else { Verdict::Ignored }, now);
                 self.observe(cargo, CommandOutcome::ConnectionLost, elapsed);
                 Err(End::Lost(link))
             }

@@ -107,6 +107,11 @@ impl Command {
         self.class
     }
 
+    /// Its arguments, the name first.
+    pub fn arguments(&self) -> Vec<&[u8]> {
+        ArgumentList::of(&self.cmd).as_slice().to_vec()
+    }
+
     /// What speaks against sending this command for a caller, scopes aside.
     pub fn objection(&self) -> Option<Objection> {
         let list = ArgumentList::of(&self.cmd);
@@ -122,11 +127,20 @@ impl Command {
     }
 }
 
-/// True if Redis might quote these arguments in an error line that is then no valid UTF-8: the driver gives up a connection
-/// over such a line. Those calls travel on the connection for heavy commands, where they can only disturb their like.
+/// True if Redis might quote these arguments in an error line that is then no valid UTF-8 (it also cuts long ones in the middle
+/// of a character): the driver gives up a connection over such a line. Those calls travel on the connection for heavy commands,
+/// where they can only disturb their like. Who quotes: unknown commands and subcommands, which is also what a newer command
+/// is to an older server, modules, and streams.
 fn quotes_what_breaks(spec: &Spec, arguments: &[&[u8]]) -> bool {
-    let quoting = spec.name.is_empty() || spec.name.starts_with('X') || spec.name.contains('|');
-    quoting && arguments.iter().any(|argument| str::from_utf8(argument).is_err())
+    let may_be_unknown =
+        spec.name.is_empty() || spec.container || spec.name.contains(['.', '|']) || newer_than_oldest(spec.since);
+    (may_be_unknown || spec.name.starts_with('X')) && arguments.iter().any(|argument| !argument.is_ascii())
+}
+
+/// True for commands that the oldest server we serve (6.2) does not have.
+fn newer_than_oldest(since: &str) -> bool {
+    let mut numbers = since.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) > (6, 2)
 }
 
 /// Several commands that go down one connection in order (D4).

@@ -61,6 +61,27 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
+impl ConnectError {
+    /// The reason in a few words for `/status`: a code of Redis or of the system, never a text with an address in it.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Transport(error) => error.kind().to_string(),
+            // What the server calls an error code is its own choice of bytes: take over only what looks like one.
+            Self::Handshake(text) if text.len() <= LONGEST_CODE && text.chars().all(is_plain) => text.clone(),
+            Self::Handshake(_) => "handshake refused".to_owned(),
+            Self::TimedOut(_) => "handshake timed out".to_owned(),
+            Self::Stale => "stale".to_owned(),
+        }
+    }
+}
+
+/// Longest code of a refusal that is shown; Redis' own have half of it.
+const LONGEST_CODE: usize = 32;
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphabetic() || character == ' '
+}
+
 impl From<RedisError> for ConnectError {
     fn from(error: RedisError) -> Self {
         // The code tells WRONGPASS from NOAUTH from LOADING; the driver's text may quote the address, so only io texts pass.

@@ -51,16 +51,29 @@ pub(super) struct Health {
     reachable: AtomicBool,
     latency_micros: AtomicU64,
     version: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
 impl Health {
     pub(super) fn answered_in(&self, latency: Duration) {
         self.latency_micros.store(latency.as_micros().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
         self.reachable.store(true, Ordering::Relaxed);
+        *lock(&self.last_error) = None;
     }
 
     pub(super) fn lost(&self) {
         self.reachable.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes why Redis is not reachable; true if it is news.
+    fn lost_because(&self, reason: &str) -> bool {
+        self.lost();
+        let mut last = lock(&self.last_error);
+        let news = last.as_deref() != Some(reason);
+        if news {
+            *last = Some(reason.to_owned());
+        }
+        news
     }
 
     fn greeted(&self, greeting: &Greeting) {
@@ -79,6 +92,8 @@ pub struct Reading {
     pub latency: Option<Duration>,
     /// Version the server gave in its greeting.
     pub server_version: Option<String>,
+    /// Why the server is not reachable, in a few words; `None` while it answers.
+    pub last_error: Option<String>,
     /// Breakers, read lane first.
     pub breakers: [Snapshot; 2],
     /// Tokens in the retry budget.
@@ -146,6 +161,7 @@ impl Endpoint {
             reachable,
             latency: (reachable && latency > 0).then(|| Duration::from_micros(latency)),
             server_version: lock(&self.health.version).clone(),
+            last_error: if reachable { None } else { lock(&self.health.last_error).clone() },
             breakers: self.lanes().map(|lane| lane.snapshot(now)),
             retry_tokens: self.budget.tokens(),
             connections: self.live_links().len(),
@@ -181,8 +197,13 @@ impl Endpoint {
             }
             Err(error) => {
                 let opens = self.connects.failed();
-                tracing::debug!(%error, "connect failed");
-                self.health.lost();
+                let reason = error.reason();
+                // Once for each reason: connects are repeated several times a second.
+                if self.health.lost_because(&reason) {
+                    tracing::warn!(reason, "cannot connect to Redis");
+                } else {
+                    tracing::debug!(reason, "connect failed");
+                }
                 if opens {
                     self.trip_all(Cause::Connect);
                 }
@@ -200,7 +221,8 @@ impl Endpoint {
     /// Opens every lane; true if any opened now.
     pub(super) fn trip_all(&self, cause: Cause) -> bool {
         let now = clock::now();
-        self.lanes().into_iter().fold(false, |any, lane| lane.trip(cause, now) || any)
+        let opened = self.lanes().map(|lane| lane.trip(cause, now));
+        opened.contains(&true)
     }
 
     /// One look of the stall detector over all connections (D6). On a stall every silent connection is given up: if it is
@@ -212,7 +234,7 @@ impl Endpoint {
             return;
         }
         self.trip_all(Cause::Stall);
-        self.health.lost();
+        self.health.lost_because("no reply");
         for link in links.iter().filter(|link| link.traffic.activity().unanswered_since.is_some()) {
             link.give_up_as_stalled();
         }

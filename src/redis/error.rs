@@ -139,12 +139,38 @@ pub fn meaning(code: &str) -> Meaning {
 
 /// Whether a call answered with this error reply changed anything.
 ///
-/// Redis refuses a plain command before running it. A script runs until the failing line: what it wrote stays, so an error from
-/// inside one is `executed`. The server marks those errors with the script's name.
+/// Redis refuses a plain command before running it. A script runs until the line that fails, or to its end if it returns an
+/// error itself, and what it wrote stays: unless the error is one that comes before the first line, the outcome is `executed`.
 pub fn outcome_of(error: &ServerError, spec: &Spec) -> Outcome {
     let runs_code = spec.name.starts_with("EVAL") || spec.name.starts_with("FCALL");
-    let from_inside = error.details().is_some_and(|text| text.contains("script:") || text.contains("on @user_script"));
-    if runs_code && from_inside && spec.class != Class::Read { Outcome::Executed } else { Outcome::NotExecuted }
+    if runs_code && spec.class != Class::Read && !precedes_the_script(error) {
+        Outcome::Executed
+    } else {
+        Outcome::NotExecuted
+    }
+}
+
+/// True for the errors of `EVAL` and `FCALL` that Redis gives before the first line of code.
+fn precedes_the_script(error: &ServerError) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "Error compiling script",
+        "wrong number of arguments",
+        "value is not an integer",
+        "Number of keys",
+        "Bad number",
+        "Function not found",
+        "Unexpected flag",
+        "Unexpected engine",
+    ];
+    let text = error.details().unwrap_or_default();
+    // A refusal met by a command inside a script carries the script's name.
+    let from_inside = text.contains("script:") || text.contains("user_function");
+    match error.code() {
+        "ERR" => REFUSALS.iter().any(|start| text.starts_with(start)),
+        "NOSCRIPT" | "NOPERM" | "NOAUTH" | "OOM" | "LOADING" | "BUSY" | "READONLY" | "MISCONF" | "NOREPLICAS"
+        | "MASTERDOWN" => !from_inside,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

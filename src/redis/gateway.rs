@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Meaning, Outcome, Suspect};
 use super::fence::{Fence, fence};
 use super::pool::WorkerPool;
+use super::transaction::{Ending, Transaction};
 use super::{Answer, Reply};
 use crate::resilience::bulkhead::{Bulkhead, Slot};
 use crate::resilience::{Deadline, breaker};
@@ -56,6 +57,11 @@ impl Gateway {
     /// Sends a batch down one connection, in order. All replies or none (D4).
     pub async fn run_batch(&self, batch: &Batch, deadline: Deadline) -> Result<Answer<Vec<Reply>>, Error> {
         self.guard(batch, deadline).await
+    }
+
+    /// Runs commands all together or not at all, isolated from every other caller's.
+    pub async fn run_transaction(&self, transaction: Transaction, deadline: Deadline) -> Result<Answer<Ending>, Error> {
+        self.guard(&transaction.sealed(), deadline).await
     }
 
     /// Settles an ambiguous write: gives its connection up and fences it over another. After `Ok` it has run or never will,

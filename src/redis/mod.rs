@@ -1,6 +1,6 @@
 //! The only door to Redis: gateway, connections, command catalogue, errors, embedded server.
 //!
-//! Everything the product asks of Redis goes through [`Gateway::run`] or [`Gateway::run_batch`]: no other room can name the
+//! Everything the product asks of Redis goes through [`Gateway::run`] and its like for batches and transactions: no other room can name the
 //! driver. [`Endpoint`] is one server as all workers see it, [`Keeper`] looks after it in the background.
 //!
 //! | file | its one job |
@@ -11,7 +11,7 @@
 //! | `pool`, `connector`, `link` | connections per worker, how they are made, what is known of each |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
-//! | `command`, `catalogue` | what is sent, and everything known about it |
+//! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `embedded` | the private server child |
 
@@ -29,6 +29,7 @@ mod keeper;
 mod link;
 mod pool;
 mod settings;
+mod transaction;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, Objection, RESERVED};
@@ -38,6 +39,7 @@ pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
 pub use settings::Settings;
+pub use transaction::{Ending, Transaction, cause};
 
 /// A definite answer and how many attempts it took.
 #[derive(Debug)]

@@ -1,14 +1,22 @@
 //! Who are you, and may you: the only room that can make an [`Authorized`].
 //!
 //! A handler takes `Authorized<SomeAction>`; since its fields are private to this room, a handler without it cannot be written
-//! by mistake and one with it cannot be reached by anyone who was not let in. Today there is one principal, the holder of the
-//! root token, which has every scope. Limits: scoped keys, quotas, bans and audit are not built yet.
+//! by mistake and one with it cannot be reached by anyone who was not let in. There are three kinds of principal: the holder of
+//! the root token, which has every scope, and of the configured full and read-only tokens. Limits: scoped keys, quotas, bans and
+//! audit are not built yet.
+
+mod principal;
+mod static_tokens;
 
 use std::marker::PhantomData;
 
 use subtle::ConstantTimeEq;
 
+use self::static_tokens::StaticKind;
 use crate::telemetry::Secret;
+
+pub use principal::{Principal, may_read_only_run};
+pub use static_tokens::{BadDigest, StaticTokens, TokenDigest};
 
 /// Something a caller may be allowed to do.
 pub trait Action {
@@ -39,26 +47,14 @@ actions! {
 /// Proof that the caller may do `A`.
 #[derive(Debug)]
 pub struct Authorized<A: Action> {
+    principal: Principal,
     action: PhantomData<A>,
 }
 
-/// Who a caller turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Principal {
-    kind: PrincipalKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PrincipalKind {
-    Root,
-}
-
-impl Principal {
-    /// Lets the principal do `A`, or not.
-    pub fn authorize<A: Action>(self) -> Result<Authorized<A>, Forbidden> {
-        match self.kind {
-            PrincipalKind::Root => Ok(Authorized { action: PhantomData }),
-        }
+impl<A: Action> Authorized<A> {
+    /// Who was let in.
+    pub fn principal(&self) -> Principal {
+        self.principal
     }
 }
 
@@ -81,12 +77,13 @@ pub struct Forbidden {
 /// Identifies callers by what they present.
 pub struct Authenticator {
     root: Secret,
+    tokens: StaticTokens,
 }
 
 impl Authenticator {
-    /// Knows the root token.
-    pub fn new(root: Secret) -> Self {
-        Self { root }
+    /// Knows the root token and the configured ones.
+    pub fn new(root: Secret, tokens: StaticTokens) -> Self {
+        Self { root, tokens }
     }
 
     /// Takes the value of an `Authorization` header: `Bearer <token>`, or the bare token as some clients send it.
@@ -95,9 +92,12 @@ impl Authenticator {
         let token = bearer(presented);
         // Equal lengths are compared in constant time; the length of the token is no secret.
         if bool::from(token.ct_eq(self.root.expose().as_bytes())) {
-            Ok(Principal { kind: PrincipalKind::Root })
-        } else {
-            Err(Unauthenticated::Wrong)
+            return Ok(Principal::ROOT);
+        }
+        match self.tokens.kind(token) {
+            Some(StaticKind::Full) => Ok(Principal::FULL),
+            Some(StaticKind::ReadOnly) => Ok(Principal::READ_ONLY),
+            None => Err(Unauthenticated::Wrong),
         }
     }
 }
@@ -116,7 +116,8 @@ mod tests {
     use super::*;
 
     fn authenticator() -> Authenticator {
-        Authenticator::new(Secret::from("0123456789abcdef0123456789abcdef".to_owned()))
+        let tokens = StaticTokens { full: vec![TokenDigest::of(b"full")], read_only: vec![TokenDigest::of(b"reader")] };
+        Authenticator::new(Secret::from("0123456789abcdef0123456789abcdef".to_owned()), tokens)
     }
 
     #[test]
@@ -129,5 +130,7 @@ mod tests {
             assert_eq!(door.authenticate(Some(wrong)), Err(Unauthenticated::Wrong));
         }
         assert_eq!(door.authenticate(None), Err(Unauthenticated::Missing));
+        assert_eq!(door.authenticate(Some(b"Bearer full")), Ok(Principal::FULL));
+        assert_eq!(door.authenticate(Some(b"Bearer reader")), Ok(Principal::READ_ONLY));
     }
 }

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
-use crate::security::Authenticator;
+use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
 use crate::telemetry::{Metrics, Secret};
@@ -85,13 +86,17 @@ impl Built {
         let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
-            authenticator: Authenticator::new(root_token),
+            authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
+            census: Census::new(connection_limits(&settings), metrics.clone()),
+            failures: api::report::FailureLog::default(),
+            scripts: api::upstash::scripts::Scripts::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]
 fn embedded(dir: &DataDir) -> Result<Embedded, BuildError> {
     let search_path = std::env::var_os("PATH").unwrap_or_default();
     Embedded::prepare(dir, &search_path).map_err(|error| BuildError::Failed(error.to_string()))
@@ -123,6 +128,14 @@ fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Opt
             Ok((token, Some(dir.root_token_path())))
         }
         (None, None) => Err(BuildError::Failed("no root token and no data_dir to make one in".into())),
+    }
+}
+
+fn static_tokens(settings: &Settings) -> StaticTokens {
+    let auth = &settings.auth;
+    StaticTokens {
+        full: auth.full_token_sha256.clone().unwrap_or_default(),
+        read_only: auth.read_only_token_sha256.clone().unwrap_or_default(),
     }
 }
 
@@ -161,6 +174,10 @@ fn api_settings(settings: &Settings) -> api::Settings {
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
     }
+}
+
+fn connection_limits(settings: &Settings) -> census::Limits {
+    census::Limits { total: settings.limits.connections, per_address: settings.limits.connections_per_address }
 }
 
 fn redis_settings(settings: &Settings) -> redis::Settings {

@@ -1,8 +1,8 @@
 //! The life of the process: start, say so, serve, drain on a signal, stop.
 //!
-//! The first SIGTERM or SIGINT drains: readiness turns 503, after `drain.delay` no new connection is accepted, requests in flight
-//! get `drain.finish`, then the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
-//! Limits: connections that the kernel accepted but no worker has seen yet are not drained.
+//! The first SIGTERM or SIGINT drains (D28): readiness turns 503, after `drain.delay` the acceptor drains within `drain.finish`,
+//! then the operator listener ends, the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
+//! Limits: a forced exit leaves an embedded server running; the next start adopts it.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -34,8 +34,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
     let served = actix_web::rt::System::new().block_on(async {
         let drain = &built.settings.drain;
-        let server = public::start(built.public, &built.settings.server, drain.finish, built.shared, built.endpoint)?;
-        let handle = server.handle();
+        let (acceptor, server) = public::start(built.public, &built.settings.server, built.shared, built.endpoint)?;
         let serving = actix_web::rt::spawn(server);
         let mut signals = Signals::new()?;
         tokio::select! {
@@ -48,7 +47,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
         view.enter(Phase::Draining);
         signals.exit_on_next();
         tokio::time::sleep(drain.delay).await;
-        handle.stop(true).await;
+        acceptor.drain(drain.finish).await;
         serving.await.map_err(io::Error::other)?
     });
     ops.stop();

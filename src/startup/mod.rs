@@ -54,6 +54,7 @@ fn print(text: &str) -> u8 {
 fn document(page: Page) -> String {
     match page {
         Page::Commands => redis::catalogue::markdown(),
+        Page::Dialect => api::upstash::docs::markdown(),
         Page::Errors => api::problem::markdown(),
         Page::Configuration => config::markdown(),
         Page::Metrics => telemetry::metrics::markdown(),
@@ -75,6 +76,7 @@ fn load(invocation: &Invocation) -> Result<Loaded, u8> {
 
 fn serve(loaded: Loaded) -> u8 {
     telemetry::logs::init(build::log_config(&loaded.settings.log));
+    telemetry::panics::install();
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let built = match build::Built::new(loaded.settings) {
         Ok(built) => built,

@@ -1,17 +1,16 @@
-//! The public listener: one actix worker per core, each with its own door to Redis.
+//! The public listener: one actix worker per core, each with its own door to Redis, behind the acceptor.
 //!
-//! `h1_allow_half_closed(false)`: a caller who hangs up is gone, and his handler is dropped with him (D5); what he asked for and
-//! was not yet written is then never sent. Limits: connections are not counted or limited here yet.
+//! Limits: the listener is bound before and handed in; ending it is the acceptor's affair.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 
+use crate::api::acceptor::{self, Acceptor};
 use crate::api::{self, Worker, envelope};
 use crate::config;
 use crate::redis::{Endpoint, Gateway};
@@ -20,27 +19,24 @@ use crate::redis::{Endpoint, Gateway};
 pub(super) fn start(
     listener: TcpListener,
     settings: &config::Server,
-    finish: Duration,
     shared: Arc<api::Shared>,
     endpoint: Arc<Endpoint>,
-) -> io::Result<Server> {
+) -> io::Result<(Acceptor, Server)> {
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
+    let settings = acceptor::Settings {
+        workers,
+        keep_alive: settings.keep_alive,
+        head_timeout: settings.client_request_timeout,
+        disconnect_timeout: settings.client_disconnect_timeout,
+        head_bytes: shared.settings.head_bytes,
+    };
+    let census = shared.census.clone();
     let app = move || {
         let worker = Worker::new(shared.clone(), Gateway::new(endpoint.clone()));
         App::new().app_data(web::Data::new(worker)).wrap(from_fn(envelope::wrap)).configure(api::configure)
     };
-    let server = HttpServer::new(app)
-        .workers(workers)
-        .keep_alive(settings.keep_alive)
-        .client_request_timeout(settings.client_request_timeout)
-        .client_disconnect_timeout(settings.client_disconnect_timeout)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(finish.as_secs().max(1))
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
+    Acceptor::start(listener, settings, census, app)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::api;
+use crate::api::acceptor::census::Census;
 use crate::config::Settings;
 use crate::ops::{BreakerStatus, Facts, Limit, OpsView, Phase, RedisStatus, StatusDocument};
 use crate::redis::Endpoint;
@@ -22,6 +23,7 @@ pub(super) struct View {
     metrics: Arc<Metrics>,
     topology: &'static str,
     limits: api::Settings,
+    census: Arc<Census>,
 }
 
 impl View {
@@ -44,6 +46,7 @@ impl View {
             metrics,
             topology: settings.redis.topology.as_str(),
             limits: shared.settings.clone(),
+            census: shared.census.clone(),
         })
     }
 
@@ -71,6 +74,7 @@ impl OpsView for View {
             ("body_bytes", bound(None, self.limits.body_bytes)),
             ("argument_bytes", bound(None, self.limits.argument_bytes)),
             ("batch_commands", bound(None, self.limits.batch_commands)),
+            ("connections", bound(Some(self.census.open()), self.census.limits().total)),
             ("redis_in_flight", bound(Some(reading.in_flight), reading.in_flight_limit)),
             ("redis_waiting", bound(Some(reading.waiting), reading.waiting_limit)),
         ]);
@@ -83,6 +87,7 @@ impl OpsView for View {
                 reachable: reading.reachable,
                 latency_ms: reading.latency.map(|latency| latency.as_secs_f64() * 1000.0),
                 server_version: reading.server_version,
+                last_error: reading.last_error,
             },
             redis_connections: reading.connections as u64,
             breakers: reading.breakers.iter().map(|snapshot| BreakerStatus::of(snapshot, now)).collect(),

@@ -2,7 +2,8 @@
 //!
 //! Standard output is kept for the one line that says the service is ready. Levels go by consequence: `error` a
 //! request or a promise failed, `warn` degraded but served, `info` life cycle and breaker transitions, `debug` the
-//! rest. The level applies to this crate; its dependencies speak up from `warn` on, except under `trace`.
+//! rest. The level applies to this crate; its dependencies speak up from `warn` on. A directive can make one of them say more, but
+//! nothing below `info`: there they quote what callers sent (a header they cannot read, an error with its path).
 //!
 //! Limit: a line is written by the thread that logs it. A reader of standard error that stops reading stops us,
 //! which is one more reason to log nothing per request at the default level.
@@ -16,6 +17,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
+
+/// The target of our own lines begins with this.
+const OURS: &str = env!("CARGO_CRATE_NAME");
 
 /// How a log line looks.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,17 +68,27 @@ where
 }
 
 fn filter(directives: &str) -> Targets {
-    let level = |word: &str| word.parse().unwrap_or(LevelFilter::INFO);
+    // `tracing` reads the empty text as `error`; here nothing said means the default.
+    let level = |word: &str| Some(word).filter(|word| !word.is_empty()).map_or(Ok(LevelFilter::INFO), str::parse);
+    let level = |word: &str| level(word).unwrap_or(LevelFilter::INFO);
     directives.split(',').fold(levels(LevelFilter::INFO), |targets, directive| match directive.split_once('=') {
-        Some((target, word)) => targets.with_target(target.to_owned(), level(word)),
+        Some((target, word)) => targets.with_target(target.to_owned(), bounded(target, level(word))),
         None => levels(level(directive)),
     })
 }
 
 /// Our own level, and what dependencies may say at it.
 fn levels(ours: LevelFilter) -> Targets {
-    let others = if ours == LevelFilter::TRACE { ours } else { ours.min(LevelFilter::WARN) };
-    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), ours)
+    let others = ours.min(LevelFilter::WARN);
+    // It calls every malformed head of a stranger an error. The acceptor counts them; a stranger must not fill the log.
+    const PARSER: &str = "actix_http::h1::dispatcher";
+    Targets::new().with_default(others).with_target(OURS, ours).with_target(PARSER, LevelFilter::OFF)
+}
+
+/// What a directive may ask of a target.
+fn bounded(target: &str, level: LevelFilter) -> LevelFilter {
+    let ours = target.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    if ours { level } else { level.min(LevelFilter::INFO) }
 }
 
 #[cfg(test)]
@@ -143,5 +157,19 @@ pub(crate) mod tests {
         assert!(!quiet.contains("ours") && !quiet.contains("theirs") && quiet.contains("their warning"));
         let chatty = text(debug, false, speak);
         assert!(chatty.contains("ours") && !chatty.contains("theirs"));
+    }
+
+    #[test]
+    fn no_level_makes_a_dependency_quote_its_input() {
+        for level in ["trace", "trace,somebody_else=trace", "somebody_else::deep=debug"] {
+            let config = LogConfig { level: level.to_owned(), ..LogConfig::default() };
+            let log = text(config, false, || {
+                tracing::debug!(target: "somebody_else::deep", "canary");
+                tracing::trace!(target: "somebody_else", "canary");
+                tracing::info!(target: "somebody_else::deep", "open");
+            });
+            assert!(!log.contains("canary"), "{level}: {log}");
+            assert_eq!(log.contains("open"), level.contains('='), "{level}: {log}");
+        }
     }
 }

@@ -30,7 +30,7 @@ use prometheus::{Registry, TextEncoder};
 pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::HttpMetrics;
-pub use labels::{CommandOutcome, Lane, Method, PoolState, RetryOutcome, Route, ShedReason};
+pub use labels::{CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason};
 pub use redis::RedisMetrics;
 pub use table::markdown;
 pub use values::{Counter, Gauge};
@@ -53,6 +53,10 @@ pub struct Metrics {
     pub redis: Arc<RedisMetrics>,
     /// Requests being worked on.
     pub inflight: Gauge,
+    /// Connections of callers that are open.
+    pub connections_open: Gauge,
+    /// Connections of callers that were given a place.
+    pub connections_accepted: Counter,
     /// Reads answered from memory.
     pub stale_served: Counter,
     /// Tokens in the retry budget; give it a sampler.
@@ -63,6 +67,8 @@ pub struct Metrics {
     pub audit_dropped: Counter,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
+    connections_rejected: Arc<Counters>,
+    heads_refused: Arc<Counters>,
     breakers: Arc<BreakerMetrics>,
     registry: Registry,
 }
@@ -82,6 +88,10 @@ impl Metrics {
             http: register(&registry, Arc::new(HttpMetrics::new()))?,
             redis: register(&registry, Arc::new(RedisMetrics::new()))?,
             inflight: single_gauge(&table::INFLIGHT)?,
+            connections_open: single_gauge(&table::CONNECTIONS_OPEN)?,
+            connections_accepted: single_counter(&table::CONNECTIONS_ACCEPTED)?,
+            connections_rejected: register(&registry, Counters::new(&table::CONNECTIONS_REJECTED))?,
+            heads_refused: register(&registry, Counters::new(&table::HEADS_REFUSED))?,
             stale_served: single_counter(&table::STALE_SERVED)?,
             retry_budget_tokens: single_gauge(&table::RETRY_BUDGET)?,
             audit_spooled: single_gauge(&table::AUDIT_SPOOLED)?,
@@ -97,6 +107,17 @@ impl Metrics {
     #[inline]
     pub fn shed(&self, reason: ShedReason) {
         self.shed.increment(reason.index());
+    }
+
+    /// Counts one connection turned away.
+    pub fn connection_rejected(&self, reason: RejectReason) {
+        self.connections_rejected.increment(reason.index());
+        self.shed(ShedReason::Connections);
+    }
+
+    /// Counts one request refused for its head.
+    pub fn head_refused(&self, reason: HeadReason) {
+        self.heads_refused.increment(reason.index());
     }
 
     /// The gauge of connections in one state.

@@ -6,7 +6,7 @@
 //! - [`clock`]: the only place that reads a clock
 //! - [`metrics`]: one table of names, lock-free recording, Prometheus text
 //! - [`breaker_log`]: breaker transitions, counted and logged once
-//! - [`logs`]: log lines on standard error
+//! - [`logs`], [`panics`]: log lines on standard error, a panic's among them
 //! - [`secret`], [`mod@display_url`]: values that cannot be printed by accident
 
 pub mod breaker_log;
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod display_url;
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 pub mod secret;
 
 pub use breaker_log::BreakerLog;

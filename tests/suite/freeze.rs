@@ -109,7 +109,11 @@ async fn freeze_and_thaw(patience: Option<Duration>) {
     let before = (proxy.count("GET"), proxy.count("INCR"));
     let half_second_of_refusals = Instant::now() + Duration::from_millis(500);
     eventually(Duration::from_secs(2), async || Instant::now() > half_second_of_refusals).await;
-    assert_eq!((proxy.count("GET"), proxy.count("INCR")), before, "a caller's request was sent while the lanes were open");
+    assert_eq!(
+        (proxy.count("GET"), proxy.count("INCR")),
+        before,
+        "a caller's request was sent while the lanes were open"
+    );
 
     redis.thaw();
     let back = eventually(RECOVERED, async || client.get_key("frozen:read").await.status == 200).await;
@@ -131,7 +135,8 @@ async fn freeze_and_thaw(patience: Option<Duration>) {
 async fn refusals_are_fast_and_honest(client: &Client) {
     let mut slow = 0;
     for turn in 0..40 {
-        let answer = if turn % 2 == 0 { client.get_key("frozen:read").await } else { client.post_command(&["INCR", "x"]).await };
+        let answer =
+            if turn % 2 == 0 { client.get_key("frozen:read").await } else { client.post_command(&["INCR", "x"]).await };
         assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
         assert!(answer.retry_after.is_some_and(|seconds| seconds >= 1), "Retry-After is missing");
         slow += i32::from(answer.elapsed > Duration::from_millis(10));

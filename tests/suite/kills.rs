@@ -14,7 +14,13 @@ const CALLERS: usize = 200;
 /// Each caller's pause: 200 of them make about 800 requests a second, which leaves the machine room to keep time.
 const PAUSE: Duration = Duration::from_millis(250);
 
-async fn caller(client: Client, index: usize, stop: Arc<AtomicBool>, dead: Arc<AtomicBool>, done: Arc<AtomicU64>) -> (Ledger, Phase) {
+async fn caller(
+    client: Client,
+    index: usize,
+    stop: Arc<AtomicBool>,
+    dead: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+) -> (Ledger, Phase) {
     let mut ledger = Ledger::new(format!("kill:{index}"));
     let mut phase = Phase::default();
     while !stop.load(Ordering::Relaxed) {
@@ -41,7 +47,8 @@ struct Phase {
 async fn nothing_acknowledged_is_lost_over_three_kills() {
     let redis = Redis::start(Options::default().durable()).await;
     let app = App::with_redis(&redis.url()).start().await;
-    let (stop, dead, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, dead, done) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut callers = tokio::task::JoinSet::new();
     for index in 0..CALLERS {
         callers.spawn(caller(app.client(), index, stop.clone(), dead.clone(), done.clone()));
@@ -74,5 +81,8 @@ async fn nothing_acknowledged_is_lost_over_three_kills() {
     println!("{totals:?}, while dead {fast} of {asked} refused within 10 ms");
     assert!(totals["acknowledged"] > 400);
     assert!(asked > 400, "the outage was measured");
-    assert!(fast * 100 >= asked * 95, "only {fast} of {asked} answers during the outage were not_executed within 10 ms");
+    assert!(
+        fast * 100 >= asked * 95,
+        "only {fast} of {asked} answers during the outage were not_executed within 10 ms"
+    );
 }

@@ -45,7 +45,12 @@ impl Ledger {
                 let value = answer.result().as_i64().expect("INCR answers a number");
                 self.acknowledged += 1;
                 let may = self.last.max(self.acknowledged)..=self.acknowledged + self.unknown;
-                assert!(may.contains(&value) && value > self.last, "{}: {value} is outside {may:?} after {}", self.key, self.last);
+                assert!(
+                    may.contains(&value) && value > self.last,
+                    "{}: {value} is outside {may:?} after {}",
+                    self.key,
+                    self.last
+                );
                 self.last = value;
             }
             (503, "not_executed") => {

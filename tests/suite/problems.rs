@@ -52,9 +52,14 @@ async fn strangers_get_401_on_every_route_and_method_in_its_shape() {
         .flat_map(|path| METHODS.iter().map(move |method| (path, method)))
         .flat_map(|(path, method)| strangers.iter().map(move |client| (path, method, client)))
     {
-        let answer = ask(client, method, path).await;
-        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
         let document = ["/v1", "/docs", "/openapi.json"].iter().any(|prefix| path.starts_with(prefix));
+        let answer = ask(client, method, path).await;
+        if *method == "OPTIONS" && !document {
+            // A browser asks before it has credentials; the dialect answers as the hosted service does.
+            assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{path}");
+            continue;
+        }
+        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
         let media_type = if document { "application/problem+json" } else { "application/json" };
         assert_eq!(answer.header("content-type"), Some(media_type), "{method} {path}");
         assert!(answer.header("x-request-id").is_some(), "{method} {path}");

@@ -23,6 +23,7 @@ use super::body::BodyError;
 use super::caller::TurnedAway;
 use super::envelope::{Arrival, OUTCOME};
 use super::path::BadPercent;
+use super::report::Failed;
 use crate::redis::catalogue::Lane;
 use crate::redis::{ErrorKind, Outcome};
 use crate::resources::{Failure, FailureKind};
@@ -106,7 +107,7 @@ impl Problem {
     fn example(code: Code) -> Self {
         let row = code.row();
         let on_a_counter = matches!(code, Code::InvalidJson | Code::InvalidValue | Code::OutOfRange);
-        let refused = matches!(code, Code::CircuitOpen | Code::Overloaded);
+        let refused = matches!(code, Code::CircuitOpen | Code::Overloaded | Code::TooManyConnections);
         let errors = match code {
             Code::InvalidValue => {
                 let detail = "must not be 0: read the counter with GET instead".to_owned();
@@ -139,6 +140,11 @@ impl Problem {
             attempts: self.attempts,
             errors: &self.errors,
         }
+    }
+
+    /// What the log says of it.
+    pub fn failed(&self) -> Failed {
+        Failed { code: self.code, outcome: self.outcome, attempts: self.attempts }
     }
 
     fn retryable(&self) -> bool {

@@ -97,6 +97,15 @@ codes! {
         way_out: "Correct the body at the place named.",
         detail: "the body is not valid JSON: expected `,` or `}` at line 1 column 11",
     }
+    /// The head or its framing cannot be understood.
+    MalformedRequest {
+        code: "malformed_request", status: 400, outcome: None, again: Again::Corrected,
+        title: "The request is not valid HTTP",
+        happened: "The request line, a header field or the framing of the body is not HTTP/1.1 as RFC 9112 has it, or two readers \
+                   could understand it differently. The connection is closed after this answer.",
+        way_out: "Use an HTTP/1.1 client library.",
+        detail: "the request is not HTTP/1.1 as RFC 9112 has it: its request line, a field or its framing",
+    }
     /// A query parameter or header is wrong.
     InvalidRequest {
         code: "invalid_request", status: 400, outcome: None, again: Again::Corrected,
@@ -175,10 +184,11 @@ codes! {
     /// The request did not arrive in time.
     RequestTimeout {
         code: "request_timeout", status: 408, outcome: None, again: Again::Safely,
-        title: "The body did not arrive in time",
-        happened: "The head of the request came, and its body did not follow within the time a body may take. Nothing of it was used.",
-        way_out: "Send the body without long pauses.",
-        detail: "the body did not arrive within 10 s",
+        title: "The request did not arrive in time",
+        happened: "The head of the request, or its body, was not complete within the time it may take: that of the service, or the \
+                   caller's own in X-Request-Timeout-Ms. Nothing of it was used.",
+        way_out: "Send the request without long pauses.",
+        detail: "the body did not arrive within 10s",
     }
     /// The name holds another type.
     WrongType {
@@ -255,6 +265,15 @@ codes! {
         happened: "The bound on requests in flight and waiting is reached. Waiting longer would help nobody.",
         way_out: "Send it again after Retry-After seconds.",
         detail: "the bound on requests in flight and waiting is reached; nothing was changed",
+    }
+    /// No place for the connection.
+    TooManyConnections {
+        code: "too_many_connections", status: 503, outcome: NOT_EXECUTED, again: Again::Safely,
+        title: "Too many connections are open",
+        happened: "As many connections are open as may be, in all or from one address. The request was not read, and the \
+                   connection is closed after this answer.",
+        way_out: "Use the connections you have, or come back after Retry-After seconds.",
+        detail: "as many connections are open as may be, in all or from this address",
     }
     /// No connection, or none that lived.
     RedisUnreachable {

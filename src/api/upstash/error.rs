@@ -14,11 +14,12 @@ use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
 use super::super::problem::{Code, gateway_code, whole_seconds};
+use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
-use crate::redis::catalogue::{Lane, Refusal};
+use crate::redis::catalogue::{self, Lane, Spec};
 use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, ServerError, meaning};
-use crate::security::Unauthenticated;
+use crate::security::{Principal, Unauthenticated};
 
 /// A failed call of the dialect.
 #[derive(Clone, Debug)]
@@ -27,74 +28,171 @@ pub struct DialectError {
     text: String,
     outcome: Option<Outcome>,
     retry_after: Option<Duration>,
-    allow: &'static str,
+    allow: Option<&'static str>,
+    /// For the log; the dialect itself has no codes. Set where the status is 5xx.
+    code: Option<Code>,
+    attempts: Option<u32>,
 }
 
-/// The methods of the two endpoints that take commands in a body.
-pub(super) const ALLOW: &str = "POST, PUT, OPTIONS";
+/// Why one command was refused before Redis was asked, in the words its caller gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The text of the `error` member.
+    pub text: String,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Nobody may send this.
+    Bad,
+    /// It is too large.
+    TooLarge,
+    /// It names a key of the service's own.
+    Reserved,
+    /// The caller lacks a right.
+    Forbidden,
+}
+
+/// Lets a command pass, or says why it must not be sent for this caller.
+pub fn check(command: &Command, principal: Principal) -> Result<(), Refusal> {
+    if let Some(objection) = command.objection() {
+        let fault = if objection == Objection::ReservedKey { Fault::Reserved } else { Fault::Bad };
+        return Err(Refusal { text: objection_text(objection, command), fault });
+    }
+    if principal.may_run(command) { Ok(()) } else { Err(Refusal { text: denial(command), fault: Fault::Forbidden }) }
+}
+
+/// The documented text, with the command's name as Redis writes it.
+fn denial(command: &Command) -> String {
+    const LONGEST: usize = 64;
+    let arguments = command.arguments();
+    let name = String::from_utf8_lossy(arguments.first().copied().unwrap_or_default());
+    let name: String = name.chars().filter(|c| !c.is_control()).take(LONGEST).flat_map(char::to_lowercase).collect();
+    format!("NOPERM this user has no permissions to run the '{name}' command or its subcommand")
+}
 
 impl DialectError {
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), outcome: None, retry_after: None, allow: ALLOW }
+        Self { status, text: text.into(), outcome: None, retry_after: None, allow: None, code: None, attempts: None }
     }
 
     /// What is refused on both surfaces alike, in this one's words.
     pub fn of_code(code: Code, detail: &str, allow: Option<&'static str>) -> Self {
         let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
-        Self { allow: allow.unwrap_or(ALLOW), ..Self::new(status, format!("ERR {detail}")) }
+        let told = status.is_server_error().then_some(code);
+        Self { allow, code: told, ..Self::new(status, format!("ERR {detail}")) }
     }
 
     /// Refused before Redis was asked.
-    pub fn refused(text: String) -> Self {
-        let status = if text.starts_with("NOPERM") { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+    fn not_executed(status: StatusCode, text: impl Into<String>) -> Self {
         Self { outcome: Some(Outcome::NotExecuted), ..Self::new(status, text) }
     }
 
-    /// A route with other methods.
-    pub fn method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "ERR this endpoint takes POST")
+    /// A header with a value that is not understood.
+    pub fn bad_header(text: &str) -> Self {
+        Self::not_executed(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// A transaction with an item that was refused. A key of the service's own is a mistake in the request, like the others (400);
+    /// a right that is missing is not.
+    pub fn discarded(refusal: &Refusal) -> Self {
+        let status = match refusal.fault {
+            Fault::Bad | Fault::Reserved => StatusCode::BAD_REQUEST,
+            Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::Forbidden => StatusCode::FORBIDDEN,
+        };
+        Self::not_executed(status, refusal.text.clone())
+    }
+
+    /// Redis took the commands of a transaction one by one, because it would not begin one.
+    pub fn scattered(refusal: &ServerError) -> Self {
+        let why = reply::error_text(refusal.code(), refusal.details());
+        let text =
+            format!("ERR the commands ran one by one and not as a transaction, which Redis refused to begin: {why}");
+        Self { outcome: Some(Outcome::Executed), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text) }
+    }
+
+    /// Redis answered EXEC with something no transaction ends with.
+    pub fn unreadable() -> Self {
+        let text = "ERR Redis gave the transaction an answer that cannot be read: it may have been executed";
+        Self { outcome: Some(Outcome::Unknown), ..Self::new(StatusCode::GATEWAY_TIMEOUT, text) }
+    }
+
+    /// A key that would make a list of commands run once.
+    pub fn idempotency_key(route: &str) -> Self {
+        let text = format!(
+            "ERR Idempotency-Key is not available on {route}: leave the header away, and read before sending again"
+        );
+        Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
+    }
+
+    /// A method the route does not have; `allow` lists those it has.
+    pub fn method(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("ERR this endpoint takes {allow}"))
+        }
+    }
+
+    /// `/monitor`, left out on purpose.
+    pub fn monitor() -> Self {
+        let text = "ERR MONITOR is not available: it would show every caller's keys and values to one of them";
+        Self::not_executed(StatusCode::BAD_REQUEST, text)
     }
 
     /// A part of the dialect that is not there.
     pub fn not_built() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            "ERR this endpoint is not available: send one command as a JSON array to POST /, several to POST /pipeline",
+            "ERR subscriptions are not available yet: publish works, and so do all commands",
         )
     }
 
     /// The gateway got no definite answer.
     pub fn of_gateway(error: &redis::Error, lane: Lane) -> Self {
-        let status = gateway_code(error.kind, error.outcome, Some(lane)).row().status;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        Self { outcome: Some(error.outcome), retry_after: error.retry_after, ..Self::new(status, gateway_text(error)) }
+        let code = gateway_code(error.kind, error.outcome, Some(lane));
+        let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Self {
+            outcome: Some(error.outcome),
+            retry_after: error.retry_after,
+            code: Some(code),
+            attempts: Some(error.attempts),
+            ..Self::new(status, gateway_text(error))
+        }
     }
 
     /// Redis answered with an error of its own.
     pub fn of_redis(error: &ServerError, outcome: Outcome) -> Self {
-        let status = match meaning(error.code()) {
-            Meaning::Caller | Meaning::Forbidden => StatusCode::BAD_REQUEST,
-            Meaning::Unavailable | Meaning::Undurable => StatusCode::SERVICE_UNAVAILABLE,
-            Meaning::OutOfMemory => StatusCode::INSUFFICIENT_STORAGE,
+        let (status, code) = match meaning(redis::cause(error)) {
+            Meaning::Caller | Meaning::Forbidden => (StatusCode::BAD_REQUEST, None),
+            Meaning::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::RedisUnavailable)),
+            Meaning::Undurable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::NotDurable)),
+            Meaning::OutOfMemory => (StatusCode::INSUFFICIENT_STORAGE, Some(Code::OutOfMemory)),
         };
-        Self { outcome: Some(outcome), ..Self::new(status, reply::error_text(error.code(), error.details())) }
+        Self { outcome: Some(outcome), code, ..Self::new(status, reply::error_text(error.code(), error.details())) }
+    }
+
+    /// What the log says of it.
+    pub fn failed(&self) -> Option<Failed> {
+        self.code.map(|code| Failed { code, outcome: self.outcome, attempts: self.attempts })
     }
 }
 
 /// Whether the command that was answered with `error` changed anything.
-pub fn outcome_of_reply(error: &ServerError, command: &Command) -> Outcome {
-    redis::outcome_of(error, command.spec())
+pub fn outcome_of_reply(error: &ServerError, spec: &Spec) -> Outcome {
+    redis::outcome_of(error, spec)
 }
 
 /// The documented texts for what is not allowed.
-pub fn objection_text(objection: Objection, command: &Command) -> String {
+fn objection_text(objection: Objection, command: &Command) -> String {
     let name = command.spec().name;
     let (command, subcommand) = name.split_once('|').unwrap_or((name, ""));
     match objection {
         Objection::ReservedKey => {
             "NOPERM keys that begin with 'collective:' belong to the service: choose another name".to_owned()
         }
-        Objection::Refused(Refusal::SharedConnection) => {
+        Objection::Refused(catalogue::Refusal::SharedConnection) => {
             format!("ERR Command \"{command}\" is not allowed in REST or it has a special context path")
         }
         Objection::Refused(reason) => {
@@ -142,20 +240,37 @@ impl ResponseError for DialectError {
         if let Some(wait) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
         }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.insert_header((header::ALLOW, HeaderValue::from_static(self.allow)));
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
         response.body(out)
     }
 }
 
+impl From<ArgumentError> for Refusal {
+    fn from(error: ArgumentError) -> Self {
+        let fault = match error.status {
+            StatusHint::BadRequest => Fault::Bad,
+            StatusHint::TooLarge => Fault::TooLarge,
+        };
+        Self { text: error.message, fault }
+    }
+}
+
+impl From<Refusal> for DialectError {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.fault {
+            Fault::Bad => StatusCode::BAD_REQUEST,
+            Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::Reserved | Fault::Forbidden => StatusCode::FORBIDDEN,
+        };
+        Self::not_executed(status, refusal.text)
+    }
+}
+
 impl From<ArgumentError> for DialectError {
     fn from(error: ArgumentError) -> Self {
-        let status = match error.status {
-            StatusHint::BadRequest => StatusCode::BAD_REQUEST,
-            StatusHint::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        };
-        Self { outcome: Some(Outcome::NotExecuted), ..Self::new(status, error.message) }
+        Refusal::from(error).into()
     }
 }
 

@@ -64,20 +64,16 @@ fn query<T: serde::de::DeserializeOwned + validator::Validate>(request: &HttpReq
     Ok(query)
 }
 
-/// Longest name repeated to a caller.
-const NAME_SHOWN: usize = 64;
-
 /// Names the parameter that is wrong: the reader tells what is wrong with it, and not which one it is.
 fn misread<T: serde::de::DeserializeOwned>(text: &str, error: &actix_web::error::QueryPayloadError) -> Problem {
-    let reason = match error {
-        actix_web::error::QueryPayloadError::Deserialize(reason) => reason.to_string(),
+    let rule = match error {
+        actix_web::error::QueryPayloadError::Deserialize(reason) => rule_of(&reason.to_string()),
         _ => "it cannot be read".to_owned(),
     };
     let culprit = text.split('&').find(|pair| web::Query::<T>::from_query(pair).is_err());
-    let name = culprit.map_or("", |pair| pair.split('=').next().unwrap_or_default());
-    let shown: String = name.chars().take(NAME_SHOWN).collect();
-    let place = if shown.is_empty() { "the query".to_owned() } else { format!("the query parameter {shown}") };
-    Problem::new(Code::InvalidRequest, format!("{place} is not understood: {reason}"))
+    let name = culprit.and_then(|pair| pair.split('=').next()).filter(|name| is_word(name));
+    let place = name.map_or_else(|| "the query".to_owned(), |name| format!("the query parameter {name}"));
+    Problem::new(Code::InvalidRequest, format!("{place} is not understood: {rule}"))
 }
 
 /// Reads a JSON body into its type, naming what is wrong with it.
@@ -89,12 +85,41 @@ fn json<T: serde::de::DeserializeOwned + validator::Validate>(body: &[u8]) -> Re
     }
     let value: T = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
-            Problem::invalid(vec![Mistake { pointer: String::new(), detail: error.to_string() }])
+            let detail = format!("{} (line {}, column {})", rule_of(&error.to_string()), error.line(), error.column());
+            Problem::invalid(vec![Mistake { pointer: String::new(), detail }])
         }
         _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
     })?;
     value.validate().map_err(|errors| Problem::invalid(mistakes(&errors, "/")))?;
     Ok(value)
+}
+
+/// Longest name of a caller's that is repeated to him.
+const NAME_SHOWN: usize = 20;
+
+/// Whether a name can be repeated: one short word, which no token, address or key is likely to be. An answer may end in somebody's
+/// log, and what stands where a name should may be data.
+fn is_word(name: &str) -> bool {
+    (1..=NAME_SHOWN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+}
+
+/// The rule out of a decoder's message, without the value that broke it.
+///
+/// Serde's messages end in `, expected …`, which is ours alone; names of members are ours as well, but for the unknown one.
+fn rule_of(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or_default();
+    if message.starts_with("missing field `") || message.starts_with("duplicate field `") {
+        return message.to_owned();
+    }
+    let what = match message.strip_prefix("unknown field `").map(|rest| rest.split('`').next().unwrap_or_default()) {
+        Some(name) if is_word(name) => format!("`{name}` is not known"),
+        Some(_) => "an unknown member was found".to_owned(),
+        None => "a value does not fit".to_owned(),
+    };
+    match message.rsplit_once(", expected ").or(message.rsplit_once(", there are ")) {
+        Some((_, expected)) => format!("{what}: expected {expected}"),
+        None => what,
+    }
 }
 
 /// The validator's findings as a flat list.
@@ -110,4 +135,41 @@ fn mistakes(errors: &ValidationErrors, before: &str) -> Vec<Mistake> {
         .collect();
     list.sort_by(|a, b| a.pointer.cmp(&b.pointer));
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, validator::Validate)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[allow(dead_code, reason = "only decoding is looked at")]
+        by: i64,
+    }
+
+    fn refusal(body: &str) -> String {
+        format!("{:?}", json::<Sample>(body.as_bytes()).expect_err("it is refused"))
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_the_value() {
+        for body in [
+            r#"{"by": "canary"}"#,
+            r#"{"by": "x, expected canary"}"#,
+            r#"{"by": "x at line canary, expected canary"}"#,
+            r#"{"canary-7": 1}"#,
+            r#"{"by": 1, "canary, expected canary": 1}"#,
+            r#"{"by": 1, "by": "canary"}"#,
+            r#"["canary"]"#,
+            r#""canary""#,
+            r#"{"by": canary}"#,
+        ] {
+            let told = refusal(body);
+            assert!(!told.contains("canary"), "{body}: {told}");
+        }
+        assert!(refusal(r#"{"by": "x"}"#).contains("expected i64"));
+        assert!(refusal("{}").contains("missing field `by`"));
+        assert!(refusal(r#"{"bi": 1}"#).contains("`bi` is not known: expected `by`"));
+    }
 }

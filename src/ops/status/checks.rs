@@ -28,7 +28,7 @@ pub struct Check {
     pub time: String,
     /// Why it is not *pass*.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<&'static str>,
+    pub output: Option<String>,
 }
 
 /// A value in a check.
@@ -46,7 +46,11 @@ pub enum Observed {
 /// All checks, seen at `time`.
 pub(super) fn of(facts: &Facts, time: &str) -> BTreeMap<String, Vec<Check>> {
     let redis = &facts.redis;
-    let (status, output) = verdict(redis.reachable, "Redis does not answer");
+    let (status, silence) = verdict(redis.reachable, "Redis does not answer");
+    let output = silence.map(|silence| match &redis.last_error {
+        Some(reason) => format!("{silence}: {reason}"),
+        None => silence,
+    });
     let datastore = |observed_value, observed_unit| Check {
         component_id: "redis".to_owned(),
         component_type: "datastore",
@@ -54,7 +58,7 @@ pub(super) fn of(facts: &Facts, time: &str) -> BTreeMap<String, Vec<Check>> {
         observed_unit,
         status,
         time: time.to_owned(),
-        output,
+        output: output.clone(),
     };
     let latency = datastore(redis.latency_ms.map(Observed::Number), redis.latency_ms.map(|_| "ms"));
     let connections = datastore(Some(Observed::Count(facts.redis_connections)), None);
@@ -81,6 +85,6 @@ fn breaker_check(breaker: &BreakerStatus, time: &str) -> Check {
     }
 }
 
-fn verdict(fine: bool, otherwise: &'static str) -> (Health, Option<&'static str>) {
-    if fine { (Health::Pass, None) } else { (Health::Warn, Some(otherwise)) }
+fn verdict(fine: bool, otherwise: &'static str) -> (Health, Option<String>) {
+    if fine { (Health::Pass, None) } else { (Health::Warn, Some(otherwise.to_owned())) }
 }

@@ -103,6 +103,11 @@ pub fn table() -> &'static [Spec] {
     &TABLE
 }
 
+/// Families in the order of the documents: heading and rows.
+pub fn families() -> impl Iterator<Item = (&'static str, &'static [Spec])> {
+    FAMILIES.iter().map(|family| (family.title, family.rows))
+}
+
 /// A family of commands: its heading and its rows.
 struct Family {
     title: &'static str,

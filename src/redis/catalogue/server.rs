@@ -1,25 +1,25 @@
 //! Server administration. What changes or stops the server is never open; what only reveals it needs the scope
-//! `admin`.
+//! `admin`, and what reveals its settings and users `server`.
 
 use super::Spec;
 use super::row::{NONE, SECOND, UNKNOWN_KEYS, admin, flags, once, read};
 
 /// Server, sorted by name.
 pub(super) const ROWS: &[Spec] = &[
-    admin("ACL", -2, UNKNOWN_KEYS, flags!(), "6.0.0").container().scope("admin"),
-    read("ACL|CAT", -2, NONE, flags!(noscript loading stale), "6.0.0").scope("admin"),
+    admin("ACL", -2, UNKNOWN_KEYS, flags!(), "6.0.0").container().scope("server"),
+    read("ACL|CAT", -2, NONE, flags!(noscript loading stale), "6.0.0").scope("server"),
     admin("ACL|DELUSER", -3, NONE, flags!(admin noscript loading stale), "6.0.0").never(),
-    read("ACL|DRYRUN", -4, NONE, flags!(admin noscript loading stale), "7.0.0").scope("admin"),
-    read("ACL|GENPASS", -2, NONE, flags!(noscript loading stale), "6.0.0").scope("admin"),
-    read("ACL|GETUSER", 3, NONE, flags!(admin noscript loading stale), "6.0.0").scope("admin"),
-    read("ACL|HELP", 2, NONE, flags!(loading stale), "6.0.0").scope("admin"),
-    read("ACL|LIST", 2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("admin"),
+    read("ACL|DRYRUN", -4, NONE, flags!(admin noscript loading stale), "7.0.0").scope("server"),
+    read("ACL|GENPASS", -2, NONE, flags!(noscript loading stale), "6.0.0").scope("server"),
+    read("ACL|GETUSER", 3, NONE, flags!(admin noscript loading stale), "6.0.0").scope("server"),
+    read("ACL|HELP", 2, NONE, flags!(loading stale), "6.0.0").scope("server"),
+    read("ACL|LIST", 2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("server"),
     admin("ACL|LOAD", 2, NONE, flags!(admin noscript loading stale), "6.0.0").never(),
-    admin("ACL|LOG", -2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("admin"),
+    admin("ACL|LOG", -2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("server"),
     admin("ACL|SAVE", 2, NONE, flags!(admin noscript loading stale), "6.0.0").never(),
     admin("ACL|SETUSER", -3, NONE, flags!(admin noscript loading stale), "6.0.0").never(),
-    read("ACL|USERS", 2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("admin"),
-    read("ACL|WHOAMI", 2, NONE, flags!(noscript loading stale), "6.0.0").scope("admin"),
+    read("ACL|USERS", 2, NONE, flags!(admin noscript loading stale), "6.0.0").scope("server"),
+    read("ACL|WHOAMI", 2, NONE, flags!(noscript loading stale), "6.0.0").scope("server"),
     admin("BACKUP", -2, UNKNOWN_KEYS, flags!(admin), "8.10.0").container().never(),
     admin("BGREWRITEAOF", 1, NONE, flags!(admin noscript no_async_loading), "1.0.0").never(),
     admin("BGSAVE", -1, NONE, flags!(admin noscript no_async_loading), "1.0.0").never(),
@@ -37,8 +37,8 @@ pub(super) const ROWS: &[Spec] = &[
     read("COMMAND|INFO", -2, NONE, flags!(loading stale), "2.8.13"),
     read("COMMAND|LIST", -2, NONE, flags!(loading stale), "7.0.0"),
     admin("CONFIG", -2, UNKNOWN_KEYS, flags!(), "2.0.0").container().never(),
-    read("CONFIG|GET", -3, UNKNOWN_KEYS, flags!(admin noscript loading stale), "2.0.0").scope("admin"),
-    read("CONFIG|HELP", 2, NONE, flags!(loading stale), "5.0.0").scope("admin"),
+    read("CONFIG|GET", -3, UNKNOWN_KEYS, flags!(admin noscript loading stale), "2.0.0").scope("server"),
+    read("CONFIG|HELP", 2, NONE, flags!(loading stale), "5.0.0").scope("server"),
     admin("CONFIG|RESETSTAT", 2, NONE, flags!(admin noscript loading stale), "2.0.0").never(),
     admin("CONFIG|REWRITE", 2, NONE, flags!(admin noscript loading stale), "2.8.0").never(),
     admin("CONFIG|SET", -4, NONE, flags!(admin noscript loading stale), "2.0.0").never(),

@@ -58,7 +58,7 @@ impl Route {
         match self {
             Self::Keys => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
-            Self::Counter => &[Method::Get, Method::Delete],
+            Self::Counter => &[Method::Get, Method::Head, Method::Delete],
             Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
             Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
@@ -140,6 +140,32 @@ label! {
         Deadline = "deadline",
         /// None: all attempts were used.
         AttemptsExhausted = "attempts_exhausted",
+    }
+}
+
+label! {
+    /// Why a connection was turned away.
+    RejectReason {
+        /// As many as allowed in all.
+        Total = "total",
+        /// As many as allowed from its address.
+        Address = "address",
+    }
+}
+
+label! {
+    /// Why a request was refused for its head.
+    HeadReason {
+        /// Not HTTP, or framed ambiguously.
+        Malformed = "malformed",
+        /// It did not arrive in time.
+        Overdue = "overdue",
+        /// Too many bytes or fields.
+        TooLarge = "too_large",
+        /// Too long a request line.
+        UriTooLong = "uri_too_long",
+        /// Anything else.
+        Other = "other",
     }
 }
 

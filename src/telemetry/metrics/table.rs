@@ -6,7 +6,9 @@
 use std::fmt::Write;
 
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
-use super::labels::{CommandOutcome, Lane, Method, PoolState, RetryOutcome, Route, STATUSES, ShedReason};
+use super::labels::{
+    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
+};
 
 /// One metric family.
 pub struct Family {
@@ -116,6 +118,15 @@ families! {
         "Changes of state of a breaker.";
     BUILD_INFO = "collective_build_info" Kind::Gauge, "1", ["version": &[], "revision": &[], "rustc": &[]],
         "Which build this is; the value is always 1.";
+    CONNECTIONS_ACCEPTED = "collective_connections_accepted_total" Kind::Counter, "connections", [],
+        "Connections of callers that were given a place.";
+    CONNECTIONS_OPEN = "collective_connections_open" Kind::Gauge, "connections", [],
+        "Connections of callers that are open.";
+    CONNECTIONS_REJECTED = "collective_connections_rejected_total" Kind::Counter, "connections",
+        ["reason": RejectReason::WORDS],
+        "Connections of callers that were turned away.";
+    HEADS_REFUSED = "collective_heads_refused_total" Kind::Counter, "requests", ["reason": HeadReason::WORDS],
+        "Requests answered before any route was known, because of their head. Each ended its connection.";
     HTTP_DURATION = "collective_http_request_duration_seconds" Kind::Histogram(REQUEST_BOUNDS), "seconds",
         ["route": Route::WORDS],
         "Time from the request's head to the end of our work on its answer.";

@@ -1,0 +1,187 @@
+//! The door for callers: accepts connections, counts and limits them, watches over their heads, and ends them in order.
+//!
+//! The framework's own server stops accepting when it is full instead of saying so, answers malformed heads with an empty body,
+//! times only the first head of a connection, and drops queued connections when it stops. So the public listener is served
+//! through here: `actix_server` accepts, [`Entry::receive`] decides, actix-http's dispatcher speaks HTTP over a [`wire::Wire`],
+//! and [`connection`] stays beside it for as long as the connection lives (D13, D28).
+//!
+//! - [`census`]: who is connected, and how many may be
+//! - [`complaint`]: the answers given before any route is known
+//! - [`conversation`]: what acceptor and envelope tell each other about one connection
+//! - [`connection`]: one connection from the first byte to the goodbye
+//! - [`wire`]: the stream under actix-http
+//!
+//! Limits: HTTP/1.1 without TLS. A request queued behind another on one connection is dropped
+//! unread when the drain closes that connection; the answer before it says `Connection: close`, which tells its caller so.
+
+pub mod census;
+pub mod complaint;
+mod connection;
+pub mod conversation;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::body::MessageBody;
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
+use actix_server::{Server, ServerHandle};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::rt::net::TcpStream;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::watch;
+
+use self::census::{Census, Full, Place};
+use self::connection::{Care, Incoming};
+use self::conversation::Conversation;
+use self::wire::Wire;
+
+/// How long the drain goes on accepting, and then lets the workers empty their queues: what reached the kernel before the
+/// signal is accepted within this, also on a busy machine.
+const SETTLE: Duration = Duration::from_millis(50);
+/// What the workers get to end by themselves once all connections are gone: refused ones may still be taking their leave.
+const STOP_SECONDS: u64 = 1;
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long a request head may take to arrive, the first one counted from the connection on.
+    pub head_timeout: Duration,
+    /// How long a closing connection may linger.
+    pub disconnect_timeout: Duration,
+    /// The largest request head, in bytes.
+    pub head_bytes: usize,
+}
+
+/// The running acceptor: how its life is ended.
+pub struct Acceptor {
+    server: ServerHandle,
+    census: Arc<Census>,
+    draining: watch::Sender<bool>,
+}
+
+impl Acceptor {
+    /// Starts the workers, each with an application of its own made by `app`. The server must then be polled.
+    pub fn start<F, I, S, B>(
+        listener: TcpListener,
+        settings: Settings,
+        census: Arc<Census>,
+        app: F,
+    ) -> io::Result<(Self, Server)>
+    where
+        F: Fn() -> I + Send + Clone + 'static,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<actix_web::Error> + 'static,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>> + 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+        B: MessageBody + 'static,
+    {
+        let (draining, drained) = watch::channel(false);
+        let entry = Entry { census: census.clone(), settings: settings.clone(), draining: drained };
+        let service = move || {
+            let entry = entry.clone();
+            let app = app().into_factory().map_err(|error| error.into().error_response());
+            // What is not set here (timing the head, the signal to stop) is the connection's own affair.
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Timeout(entry.settings.keep_alive))
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(entry.settings.disconnect_timeout)
+                .h1_allow_half_closed(false)
+                .on_connect_ext(|wire: &Wire, data| drop(data.insert(wire.conversation())))
+                .finish(map_config(app, |()| AppConfig::default()));
+            apply_fn_factory(http, move |stream: TcpStream, http: &_| entry.receive(stream, http))
+        };
+        let server = Server::build()
+            .workers(settings.workers)
+            // The census is the limit: the framework's own would silently stop accepting.
+            .max_concurrent_connections(usize::MAX)
+            .shutdown_timeout(STOP_SECONDS)
+            .disable_signals()
+            .listen("public", listener, service)?
+            .run();
+        Ok((Self { server: server.handle(), census, draining }, server))
+    }
+
+    /// Stops in order: answers close their connections, idle ones end, what is queued is served, `finish` bounds it all.
+    pub async fn drain(&self, finish: Duration) {
+        self.draining.send_replace(true);
+        let quiet = tokio::time::timeout(finish, async {
+            tokio::time::sleep(SETTLE).await;
+            self.server.pause().await;
+            tokio::time::sleep(SETTLE).await;
+            self.census.until_empty().await;
+        });
+        let in_time = quiet.await.is_ok();
+        if !in_time {
+            tracing::warn!(connections = self.census.open(), "drain.finish is over: the remaining connections are cut");
+        }
+        self.server.stop(in_time).await;
+    }
+}
+
+/// What every worker's door knows.
+#[derive(Clone)]
+struct Entry {
+    census: Arc<Census>,
+    settings: Settings,
+    draining: watch::Receiver<bool>,
+}
+
+impl Entry {
+    /// Takes one connection in, or turns it away.
+    fn receive<H>(&self, stream: TcpStream, http: &H) -> LocalBoxFuture<'static, Result<(), DispatchError>>
+    where
+        H: Service<Incoming, Response = (), Error = DispatchError>,
+        H::Future: 'static,
+    {
+        // Small answers must not wait for the caller's acknowledgement of the last one.
+        let _ = stream.set_nodelay(true);
+        let metrics = self.census.metrics().clone();
+        let place = match self.admit(&stream) {
+            Ok(Some(place)) => place,
+            Ok(None) => return Box::pin(std::future::ready(Ok(()))),
+            Err(full) => {
+                metrics.connection_rejected(full.into());
+                let Some(leave) = self.census.take_leave() else { return Box::pin(std::future::ready(Ok(()))) };
+                return Box::pin(connection::turn_away(stream, self.settings.disconnect_timeout, leave));
+            }
+        };
+        let peer = stream.peer_addr().ok();
+        let conversation = Rc::new(Conversation::default());
+        let dispatcher = http.call((Wire::new(stream, conversation.clone()), Protocol::Http1, peer));
+        let care = Care {
+            conversation,
+            metrics,
+            draining: self.draining.clone(),
+            head_timeout: self.settings.head_timeout,
+            disconnect_timeout: self.settings.disconnect_timeout,
+            keep_alive: self.settings.keep_alive,
+            head_bytes: self.settings.head_bytes,
+        };
+        Box::pin(async move {
+            connection::attend(dispatcher, care).await;
+            drop(place);
+            Ok(())
+        })
+    }
+
+    /// The one place where a connection is let in or not; whoever is to be kept out is kept out here.
+    ///
+    /// `None`: it has left already.
+    fn admit(&self, stream: &TcpStream) -> Result<Option<Place>, Full> {
+        let Ok(peer) = stream.peer_addr() else { return Ok(None) };
+        self.census.admit(peer.ip()).map(Some)
+    }
+}

@@ -1,0 +1,222 @@
+//! Several commands in one request: `/pipeline`, one round trip with an answer for each, and `/multi-exec`, all or nothing.
+//!
+//! Both are parsed item by item into what will be sent. In a pipeline an item that is refused here is answered in its place and the
+//! others run; in a transaction it discards the whole. Limits: `Idempotency-Key` is refused, because a list has no single reply
+//! that could be remembered (D17).
+
+use actix_web::http::header::HeaderValue;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::adapt::{Adapted, Telling, adapt};
+use super::arguments::{ArgumentError, BatchSink, Sink};
+use super::ask::{Ask, Builder, Formats, Visitor};
+use super::error::{DialectError, Refusal, check, outcome_of_reply};
+use super::reply::{self, Encoding, Item};
+use super::scripts::Scripts;
+use super::{IDEMPOTENCY_KEY, arguments, success, typed_scan};
+use crate::api::envelope::OUTCOME;
+use crate::redis::catalogue::Spec;
+use crate::redis::{Batch, Command, Ending, Outcome, Reply, Transaction};
+use crate::security::Principal;
+
+/// `POST /pipeline`: a list of commands, one round trip.
+pub(super) async fn pipeline(
+    visitor: Visitor,
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> Result<HttpResponse, DialectError> {
+    refuse_idempotency_key(request, "/pipeline")?;
+    let ask = visitor.read(request, payload, Formats::JsonOnWish).await?;
+    let mut list = List::parse(&ask, Batch::default())?;
+    if list.load.is_empty() {
+        return Ok(list.answer(&[], ask.encoding));
+    }
+    let lane = list.load.lane();
+    let sent = ask.visitor.worker.gateway.run_batch(&list.load, ask.visitor.deadline).await;
+    let mut replies = sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply;
+    list.tell(&mut replies, &ask.visitor).await;
+    Ok(list.answer(&replies, ask.encoding))
+}
+
+/// `POST /multi-exec`: a list of commands, all or none of them, and nobody else's in between.
+pub(super) async fn transaction(
+    visitor: Visitor,
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> Result<HttpResponse, DialectError> {
+    refuse_idempotency_key(request, "/multi-exec")?;
+    let ask = visitor.read(request, payload, Formats::JsonAlways).await?;
+    let mut list = List::parse(&ask, Transaction::new())?;
+    if let Some(refusal) = list.first_refusal() {
+        return Err(DialectError::discarded(refusal));
+    }
+    let transaction = std::mem::take(&mut list.load);
+    let lane = transaction.lane();
+    let sent = ask.visitor.worker.gateway.run_transaction(transaction, ask.visitor.deadline).await;
+    let mut replies = match sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply {
+        Ending::Executed(replies) => replies,
+        Ending::Discarded(error) => return Err(DialectError::of_redis(&error, Outcome::NotExecuted)),
+        Ending::Scattered(error) => return Err(DialectError::scattered(&error)),
+        Ending::Unreadable => return Err(DialectError::unreadable()),
+    };
+    list.tell(&mut replies, &ask.visitor).await;
+    Ok(list.answer(&replies, ask.encoding))
+}
+
+fn refuse_idempotency_key(request: &HttpRequest, route: &str) -> Result<(), DialectError> {
+    match request.headers().contains_key(&IDEMPOTENCY_KEY) {
+        true => Err(DialectError::idempotency_key(route)),
+        false => Ok(()),
+    }
+}
+
+/// What commands are loaded onto: both keep their order.
+trait Load {
+    fn push(&mut self, command: Command);
+}
+
+impl Load for Batch {
+    fn push(&mut self, command: Command) {
+        Batch::push(self, command);
+    }
+}
+
+impl Load for Transaction {
+    fn push(&mut self, command: Command) {
+        Transaction::push(self, command);
+    }
+}
+
+/// A list as it is parsed: what goes to Redis, and what is answered in its place.
+struct List<'a, L> {
+    builder: Builder,
+    load: L,
+    places: Vec<Place>,
+    principal: Principal,
+    scripts: &'a Scripts,
+    /// Whether any reply is told otherwise than Redis gave it.
+    retold: bool,
+}
+
+/// One item of the answer.
+enum Place {
+    /// Its reply is the next one.
+    Sent(&'static Spec, Telling),
+    /// It was sent and answered, but telling the reply failed.
+    Untold(String),
+    /// It was refused here.
+    Refused(Refusal),
+}
+
+impl<L: Load> Sink for List<'_, L> {
+    fn argument(&mut self, bytes: &[u8]) {
+        self.builder.argument(bytes);
+    }
+}
+
+impl<L: Load> BatchSink for List<'_, L> {
+    fn begin(&mut self) {
+        self.builder = Builder::default();
+    }
+
+    fn end(&mut self) {
+        let command = self.builder.take();
+        self.places.push(match check(&command, self.principal) {
+            Err(refusal) => Place::Refused(refusal),
+            Ok(()) => {
+                let Adapted { command, telling } = adapt(command, self.scripts);
+                let spec = command.spec();
+                self.retold |= !matches!(telling, Telling::Verbatim);
+                self.load.push(command);
+                Place::Sent(spec, telling)
+            }
+        });
+    }
+
+    fn refuse(&mut self, error: ArgumentError) {
+        self.places.push(Place::Refused(error.into()));
+    }
+}
+
+impl<'a, L: Load> List<'a, L> {
+    fn parse(ask: &'a Ask, load: L) -> Result<Self, DialectError> {
+        let mut list = Self {
+            builder: Builder::default(),
+            load,
+            places: Vec::new(),
+            principal: ask.visitor.principal,
+            scripts: &ask.visitor.worker.shared.scripts,
+            retold: false,
+        };
+        arguments::parse_batch(&ask.body, &ask.visitor.limits(), &mut list)?;
+        Ok(list)
+    }
+}
+
+impl<L> List<'_, L> {
+    fn first_refusal(&self) -> Option<&Refusal> {
+        self.places.iter().find_map(|place| match place {
+            Place::Refused(refusal) => Some(refusal),
+            Place::Sent(..) | Place::Untold(_) => None,
+        })
+    }
+
+    /// Changes the replies that the hosted service would have given otherwise.
+    async fn tell(&mut self, replies: &mut [Reply], visitor: &Visitor) {
+        if !self.retold {
+            return;
+        }
+        let mut scans = Vec::new();
+        let sent = self.places.iter_mut().filter(|place| matches!(place, Place::Sent(..)));
+        for (place, reply) in sent.zip(replies) {
+            match place {
+                Place::Sent(_, Telling::TypedScan) => scans.push((place, reply)),
+                Place::Sent(_, telling) => telling.tell(reply),
+                Place::Untold(_) | Place::Refused(_) => {}
+            }
+        }
+        let (places, replies): (Vec<_>, Vec<_>) = scans.into_iter().unzip();
+        let added = typed_scan::add_types(replies, &visitor.worker.gateway, visitor.deadline).await;
+        if let Err(error) = added {
+            // The other items have happened: they keep their answers.
+            places.into_iter().for_each(|place| *place = Place::Untold(typed_scan::failure_text(&error)));
+        }
+    }
+
+    fn answer(&self, replies: &[Reply], encoding: Encoding) -> HttpResponse {
+        let mut out = Vec::with_capacity(32 * self.places.len());
+        let mut next = replies.iter();
+        let mut worst = None;
+        let items = self.places.iter().map(|place| {
+            let (item, outcome) = place.item(&mut next);
+            worst = worst.max(outcome);
+            item
+        });
+        reply::write_batch(&mut out, items, encoding);
+        let mut response = success(out);
+        if let Some(outcome) = worst {
+            response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
+        }
+        response
+    }
+}
+
+impl Place {
+    /// The item in this place, and what became of it if it did not succeed.
+    fn item<'a>(&'a self, replies: &mut impl Iterator<Item = &'a Reply>) -> (Item<'a>, Option<Outcome>) {
+        match self {
+            Self::Refused(refusal) => (Item::Refused(&refusal.text), Some(Outcome::NotExecuted)),
+            Self::Untold(text) => {
+                let _ = replies.next();
+                (Item::Refused(text), Some(Outcome::NotExecuted))
+            }
+            Self::Sent(spec, _) => match replies.next() {
+                Some(reply @ Reply::ServerError(error)) => (Item::Reply(reply), Some(outcome_of_reply(error, spec))),
+                Some(reply) => (Item::Reply(reply), None),
+                // The gateway gives all replies or none, so there is one for each place that was sent.
+                None => (Item::Refused("ERR the reply is missing"), Some(Outcome::Unknown)),
+            },
+        }
+    }
+}
