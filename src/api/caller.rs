@@ -10,20 +10,66 @@ use actix_web::{HttpRequest, web};
 
 use super::Worker;
 use super::envelope::Arrival;
-use crate::resilience::Deadline;
+use crate::resilience::{Deadline, Moment};
 use crate::security::{Action, Authorized, Forbidden, Principal, Unauthenticated};
 
 /// A caller's own bound on the time a request may take, in milliseconds.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
+/// A key that makes a call take effect once. Honoured nowhere yet, so refused everywhere (D17).
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// A caller who may do `A`.
 pub struct Caller<A: Action> {
     /// The proof.
     pub authorized: Authorized<A>,
-    /// When the answer must be given.
-    pub deadline: Deadline,
+    /// How long the answer may take.
+    pub allowance: Allowance,
     /// This worker's state.
     pub worker: web::Data<Worker>,
+}
+
+/// How long an answer may take, before it is known how long the request takes to arrive.
+///
+/// A body has a time of its own, longer than the default deadline: whoever sends 16 MiB over a slow line is not to be told that
+/// Redis was slow. But whoever names a time means all of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Allowance {
+    /// The default, from the moment the whole request is there.
+    OnceRead {
+        /// How long.
+        timeout: Duration,
+        /// When the head was read.
+        arrival: Moment,
+    },
+    /// What the caller asked for, from the moment the head was read.
+    InAll(Deadline),
+}
+
+impl Allowance {
+    /// The deadline of a request that ended with its head.
+    pub fn without_body(self) -> Deadline {
+        match self {
+            Self::OnceRead { timeout, arrival } => Deadline::after(arrival, timeout),
+            Self::InAll(deadline) => deadline,
+        }
+    }
+
+    /// The deadline of a request whose body is complete `now`.
+    pub fn with_body(self, now: Moment) -> Deadline {
+        match self {
+            Self::OnceRead { timeout, .. } => Deadline::after(now, timeout),
+            Self::InAll(deadline) => deadline,
+        }
+    }
+
+    /// How long a body may take from `now` on, if bodies may take `most`.
+    pub fn for_body(self, most: Duration, now: Moment) -> Duration {
+        match self {
+            Self::OnceRead { .. } => most,
+            Self::InAll(deadline) => most.min(deadline.remaining(now)),
+        }
+    }
 }
 
 /// Why a request was turned away before its handler.
@@ -47,8 +93,8 @@ impl<A: Action> Caller<A> {
         let worker = request.app_data::<web::Data<Worker>>().cloned().ok_or(TurnedAway::Misassembled)?;
         let principal = principal(request, &worker, token)?;
         let authorized = principal.authorize().map_err(TurnedAway::Forbidden)?;
-        let deadline = deadline(request, &worker)?;
-        Ok(Self { authorized, deadline, worker })
+        let allowance = allowance(request, &worker)?;
+        Ok(Self { authorized, allowance, worker })
     }
 }
 
@@ -63,14 +109,17 @@ fn principal(request: &HttpRequest, worker: &Worker, token: Option<&[u8]>) -> Re
     worker.shared.authenticator.authenticate(presented).map_err(TurnedAway::Unauthenticated)
 }
 
-/// The request's deadline: the default, or what the caller asks for up to the maximum.
-fn deadline(request: &HttpRequest, worker: &Worker) -> Result<Deadline, TurnedAway> {
+/// The default, or what the caller asks for up to the maximum.
+fn allowance(request: &HttpRequest, worker: &Worker) -> Result<Allowance, TurnedAway> {
     let settings = &worker.shared.settings;
-    let timeout = match single(request, &REQUEST_TIMEOUT, "X-Request-Timeout-Ms")? {
-        None => settings.timeout,
-        Some(value) => Duration::from_millis(millis(value.as_bytes())?).min(settings.timeout_max),
-    };
-    Ok(Deadline::after(Arrival::of(request).at, timeout))
+    let arrival = Arrival::of(request).at;
+    Ok(match single(request, &REQUEST_TIMEOUT, "X-Request-Timeout-Ms")? {
+        None => Allowance::OnceRead { timeout: settings.timeout, arrival },
+        Some(value) => {
+            let timeout = Duration::from_millis(millis(value.as_bytes())?).min(settings.timeout_max);
+            Allowance::InAll(Deadline::after(arrival, timeout))
+        }
+    })
 }
 
 /// Digits only; what is beyond 64 bits is as good as for ever and is cut to the maximum like all that is too much.
@@ -105,6 +154,26 @@ pub fn declares_body(request: &HttpRequest) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_deadline_waits_for_the_body_and_one_that_was_asked_for_does_not() {
+        let (arrival, seconds) = (Moment::from_micros(1_000_000), Duration::from_secs);
+        let default = Allowance::OnceRead { timeout: seconds(2), arrival };
+        let asked = Allowance::InAll(Deadline::after(arrival, seconds(2)));
+        let late = arrival + seconds(3);
+        assert_eq!(default.with_body(late).remaining(late), seconds(2));
+        assert_eq!(default.without_body().remaining(arrival), seconds(2));
+        assert!(asked.with_body(late).passed(late));
+        assert_eq!(
+            (default.for_body(seconds(10), arrival), default.for_body(seconds(10), late)),
+            (seconds(10), seconds(10))
+        );
+        assert_eq!(
+            (asked.for_body(seconds(10), arrival), asked.for_body(seconds(1), arrival)),
+            (seconds(2), seconds(1))
+        );
+        assert_eq!(asked.for_body(seconds(10), late), seconds(0));
+    }
 
     #[test]
     fn a_timeout_is_digits_and_at_least_one() {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -27,6 +27,10 @@ use super::report::Failed;
 use crate::redis::catalogue::Lane;
 use crate::redis::{ErrorKind, Outcome};
 use crate::resources::{Failure, FailureKind};
+
+/// What every 401 asks for (RFC 9110).
+pub const CHALLENGE: (HeaderName, HeaderValue) =
+    (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"collective\""));
 
 /// A failure on its way to the caller.
 #[derive(Clone, Debug)]
@@ -94,6 +98,11 @@ impl Problem {
     /// A method the resource does not have; `allow` lists those it has.
     pub fn method(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, format!("this resource takes {allow}")) }
+    }
+
+    /// A refusal that Redis decided: it answered, in so many attempts, and nothing was changed.
+    pub fn decided(code: Code, detail: &'static str, attempts: u32) -> Self {
+        Self { outcome: Some(Outcome::NotExecuted), attempts: Some(attempts), ..Self::new(code, detail) }
     }
 
     /// Binds the problem to the request it answers.
@@ -180,7 +189,7 @@ impl ResponseError for Problem {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
         if self.code == Code::Unauthenticated {
-            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"collective\"")));
+            response.insert_header(CHALLENGE);
         }
         // Plain strings and numbers always serialise.
         response.body(serde_json::to_vec(&self.document()).unwrap_or_default())
@@ -285,7 +294,7 @@ impl From<BodyError> for Problem {
                 Self::new(Code::PayloadTooLarge, format!("the body may have {limit} bytes at most"))
             }
             BodyError::TooSlow(within) => {
-                Self::new(Code::RequestTimeout, format!("the body did not arrive within {} s", within.as_secs()))
+                Self::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", within.as_millis()))
             }
             BodyError::Broken => Self::new(Code::InvalidRequest, "the body ended early or its framing is wrong"),
         }

@@ -118,9 +118,10 @@ codes! {
     /// A percent sequence in the path is wrong.
     InvalidPath {
         code: "invalid_path", status: 400, outcome: None, again: Again::Corrected,
-        title: "The path is not validly percent-encoded",
-        happened: "A name in a path is percent-decoded exactly once, and a % without two hexadecimal digits means nothing.",
-        way_out: "Encode each byte of the name as %XX, a percent sign as %25.",
+        title: "The path holds no valid name",
+        happened: "A name in a path is percent-decoded exactly once, and a % without two hexadecimal digits means nothing. The empty \
+                   key cannot be named by a path: too many clients and proxies drop a slash at the end.",
+        way_out: "Encode each byte of the name as %XX, a percent sign as %25, and give keys a name of at least one byte.",
         detail: "the % at byte 3 of the name is not followed by two hexadecimal digits",
     }
     /// A body where none belongs.
@@ -158,7 +159,7 @@ codes! {
     }
     /// No such resource or route.
     NotFound {
-        code: "not_found", status: 404, outcome: None, again: Again::Corrected,
+        code: "not_found", status: 404, outcome: NOT_EXECUTED, again: Again::Corrected,
         title: "There is nothing of that name",
         happened: "The path names no resource, or the resource it names does not exist (any more): it was never made, was \
                    deleted, or its lifetime is over.",
@@ -175,7 +176,7 @@ codes! {
     }
     /// The content is not JSON though only JSON was accepted.
     NotAcceptable {
-        code: "not_acceptable", status: 406, outcome: None, again: Again::Corrected,
+        code: "not_acceptable", status: 406, outcome: NOT_EXECUTED, again: Again::Corrected,
         title: "The content is not of an accepted type",
         happened: "Only JSON was accepted, and the bytes stored under this key are not JSON.",
         way_out: "Accept application/octet-stream.",
@@ -188,7 +189,7 @@ codes! {
         happened: "The head of the request, or its body, was not complete within the time it may take: that of the service, or the \
                    caller's own in X-Request-Timeout-Ms. Nothing of it was used.",
         way_out: "Send the request without long pauses.",
-        detail: "the body did not arrive within 10s",
+        detail: "the body did not arrive within 10000 ms",
     }
     /// The name holds another type.
     WrongType {

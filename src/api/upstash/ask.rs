@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Data, Payload};
 
+use super::super::caller::Allowance;
 use super::super::{Worker, body, caller};
 use super::arguments::{Limits, Sink};
 use super::error::DialectError;
@@ -23,13 +24,14 @@ const FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
 /// A caller who is known and may send commands; nothing of the request's body has been read.
 pub(super) struct Visitor {
     pub(super) principal: Principal,
-    pub(super) deadline: Deadline,
+    pub(super) allowance: Allowance,
     pub(super) worker: Data<Worker>,
 }
 
 /// A visitor with all he brought.
 pub(super) struct Ask {
     pub(super) visitor: Visitor,
+    pub(super) deadline: Deadline,
     pub(super) encoding: Encoding,
     pub(super) body: Bytes,
 }
@@ -48,8 +50,8 @@ impl Visitor {
     pub(super) fn identify(request: &HttpRequest) -> Result<Self, DialectError> {
         let token = request.uri().query().and_then(path::token);
         let caller = caller::Caller::<SendCommands>::identify(request, token.as_deref())?;
-        let caller::Caller { authorized, deadline, worker } = caller;
-        Ok(Self { principal: authorized.principal(), deadline, worker })
+        let caller::Caller { authorized, allowance, worker } = caller;
+        Ok(Self { principal: authorized.principal(), allowance, worker })
     }
 
     /// Reads the rest of the request.
@@ -62,8 +64,9 @@ impl Visitor {
         let encoding = encoding(request)?;
         check_format(request, formats)?;
         let settings = &self.worker.shared.settings;
-        let body = body::read(request, payload, settings.body_bytes, settings.body_timeout).await?;
-        Ok(Ask { visitor: self, encoding, body })
+        let read = body::read(request, payload, settings.body_bytes, settings.body_timeout, self.allowance);
+        let (body, deadline) = read.await?;
+        Ok(Ask { visitor: self, deadline, encoding, body })
     }
 
     /// The bounds on what a body may hold.

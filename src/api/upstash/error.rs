@@ -13,7 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
-use super::super::problem::{Code, gateway_code, whole_seconds};
+use super::super::problem::{CHALLENGE, Code, gateway_code, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
@@ -119,11 +119,10 @@ impl DialectError {
         Self { outcome: Some(Outcome::Unknown), ..Self::new(StatusCode::GATEWAY_TIMEOUT, text) }
     }
 
-    /// A key that would make a list of commands run once.
-    pub fn idempotency_key(route: &str) -> Self {
-        let text = format!(
-            "ERR Idempotency-Key is not available on {route}: leave the header away, and read before sending again"
-        );
+    /// A key that would make a call run once. Nothing here honours it yet, and lists never will (D17).
+    pub fn idempotency_key() -> Self {
+        let text =
+            "ERR Idempotency-Key is not available on this route: leave the header away, and read before sending again";
         Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
     }
 
@@ -240,6 +239,9 @@ impl ResponseError for DialectError {
         if let Some(wait) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header(CHALLENGE);
+        }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
@@ -282,7 +284,7 @@ impl From<BodyError> for DialectError {
             }
             BodyError::TooSlow(within) => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
-                format!("ERR the request body did not arrive within {} s", within.as_secs()),
+                format!("ERR the request body did not arrive within {} ms", within.as_millis()),
             ),
             BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "ERR the request body ended early"),
         }

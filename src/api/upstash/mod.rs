@@ -30,17 +30,16 @@ mod sync;
 mod typed_scan;
 
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use self::ask::Visitor;
 use self::error::DialectError;
 use self::path::Route;
+use super::caller::IDEMPOTENCY_KEY;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A key that makes a call run once; only `/v1` and single commands can ever honour it (D17).
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Methods of a command in the path.
 const ALLOW: &str = "GET, HEAD, POST, PUT, OPTIONS";
 /// Methods of a route whose commands are in the body.
@@ -61,6 +60,9 @@ async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResp
     let visitor = Visitor::identify(&request)?;
     if let Some(answer) = without_commands(request.method(), route)? {
         return Ok(answer);
+    }
+    if request.headers().contains_key(&IDEMPOTENCY_KEY) {
+        return Err(DialectError::idempotency_key());
     }
     match route {
         Route::Root => single::in_body(visitor, &request, &mut payload).await,

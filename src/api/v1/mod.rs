@@ -8,7 +8,7 @@ mod keys;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
-use actix_web::http::header::ALLOW;
+use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
 use super::caller;
@@ -43,7 +43,26 @@ fn identify<A: Action>(request: &HttpRequest) -> Result<Caller<A>, Problem> {
         let detail = format!("{method} takes no body here, and one was declared");
         return Err(Problem::new(Code::UnexpectedBody, detail));
     }
+    refuse_unbuilt(request.headers())?;
     Ok(Caller(caller))
+}
+
+/// Headers that ask for protection there is not yet. Ignoring one would do what its author wanted to prevent.
+fn refuse_unbuilt(headers: &HeaderMap) -> Result<(), Problem> {
+    const CONDITIONS: [(HeaderName, &str); 3] = [
+        (header::IF_MATCH, "If-Match"),
+        (header::IF_NONE_MATCH, "If-None-Match"),
+        (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since"),
+    ];
+    if let Some((_, name)) = CONDITIONS.iter().find(|(name, _)| headers.contains_key(name)) {
+        let detail = format!("{name} is not honoured: conditional requests are not built yet; leave the header away");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    if headers.contains_key(&caller::IDEMPOTENCY_KEY) {
+        let detail = "is not available on this route: leave the header away, and read before sending again".to_owned();
+        return Err(Problem::invalid(vec![Mistake { pointer: "Idempotency-Key".to_owned(), detail }]));
+    }
+    Ok(())
 }
 
 /// OPTIONS is told the methods there are, and every other method that it is none of them; strangers are told nothing.

@@ -48,6 +48,16 @@ impl Heard {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The answer to a head that nobody could read, for whichever surface was meant: a problem with the dialect's member in it.
+    pub fn is_for_both_surfaces(&self) -> bool {
+        let json = self.json();
+        let unread = ["malformed_request", "request_timeout", "head_too_large", "uri_too_long"];
+        self.field("content-type") == "application/problem+json"
+            && json["error"].is_string()
+            && json["code"].as_str().is_some_and(|code| unread.contains(&code))
+            && json["status"] == self.status
+    }
+
     /// What is wrong with this answer to whatever was asked at `target`, if anything: no answer, a 5xx, an error in the wrong
     /// shape, a standard header missing.
     pub fn fault(&self, target: &str) -> Option<String> {
