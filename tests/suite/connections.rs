@@ -236,6 +236,22 @@ async fn what_the_parser_refuses_behind_served_requests_wears_our_clothes() {
     assert_eq!(status_of(&raw.rest().await), 400);
 }
 
+/// What stands behind a request may cost its sender the connection, but not the answer that is due.
+#[tokio::test]
+async fn garbage_behind_a_request_takes_nothing_from_its_answer() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    for behind in ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{7f}\u{0}\n"] {
+        let mut raw = Raw::to(app.public()).await;
+        raw.send(post("Content-Length: 14", &format!("[\"INCR\",\"key\"]{behind}"))).await;
+        let answers = raw.rest().await;
+        assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{behind:?}: {answers:?}");
+        let second = answers[1..].find("HTTP/1.1").map(|at| &answers[at + 1..]);
+        assert_eq!(second.map(status_of), Some(400), "{behind:?}: {answers:?}");
+    }
+    assert_eq!(redis.command(&["GET", "key"]).await, "3");
+}
+
 /// A value may end in the very bytes that the framework's own refusal has.
 #[tokio::test]
 async fn a_value_that_looks_like_a_refusal_is_delivered() {
@@ -342,6 +358,50 @@ async fn a_body_that_stalls_gets_408() {
         assert!(answer.starts_with("HTTP/1.1 408"), "{headers}: {answer}");
     }
     assert_eq!(redis.command(&["DBSIZE"]).await.integer(), 0);
+}
+
+/// Sends a request whose body comes in eight parts, 150 ms apart, and returns the answer's head.
+async fn trickled(app: &App, line: &str, fields: &str, body: &[u8; 8]) -> String {
+    let mut raw = Raw::to(app.public()).await;
+    let authorization = format!("Authorization: Bearer {ROOT_TOKEN}\r\n");
+    raw.send(format!("{line} HTTP/1.1\r\nHost: x\r\n{authorization}{fields}Content-Length: 8\r\n\r\n")).await;
+    for byte in body {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        if raw.0.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+    }
+    raw.head().await.expect("an answer")
+}
+
+const SLOW: [(&str, &[u8; 8]); 4] = [
+    ("PUT /v1/keys/k", b"12345678"),
+    ("POST /v1/counters/c/increment", br#"{"by":1}"#),
+    ("POST /", br#"["PING"]"#),
+    ("POST /echo", b"12345678"),
+];
+
+/// A body over a slow line has its own time; the time of the answer begins when it is there.
+#[tokio::test]
+async fn a_body_that_takes_longer_than_the_deadline_is_still_served() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("requests.timeout", "1s").set("retry.attempts", "1").start().await;
+    let answers = SLOW.map(|(line, body)| trickled(&app, line, "", body));
+    for (head, (line, _)) in futures_util::future::join_all(answers).await.iter().zip(SLOW) {
+        assert!(head.starts_with("HTTP/1.1 20"), "{line}: {head}");
+    }
+}
+
+/// Whoever names a time means all of it: then a slow body is what was too slow, and not Redis.
+#[tokio::test]
+async fn a_body_that_takes_longer_than_its_caller_allows_is_408() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let answers = SLOW.map(|(line, body)| trickled(&app, line, "X-Request-Timeout-Ms: 400\r\n", body));
+    for (head, (line, _)) in futures_util::future::join_all(answers).await.iter().zip(SLOW) {
+        assert!(head.starts_with("HTTP/1.1 408"), "{line}: {head}");
+    }
+    assert_eq!(redis.command(&["EXISTS", "k", "c"]).await.integer(), 0);
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub struct Conversation {
     blocked: Cell<bool>,
     /// Bytes of an answer were taken since this was last asked.
     answering: Cell<bool>,
+    /// The caller will send nothing any more.
+    left: Cell<bool>,
     /// The next answer is the last.
     closing: Cell<bool>,
     /// The stream, once the framework has let it go.
@@ -87,6 +89,16 @@ impl Conversation {
                 self.line_ended.set(bytes.contains(&b'\n'));
             }
         }
+    }
+
+    /// The caller's half of the connection ended.
+    pub(super) fn leave(&self) {
+        self.left.set(true);
+    }
+
+    /// Nobody waits for the answer in the making.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.left.get() && self.serving.get() > 0
     }
 
     /// So many bytes of so many were taken.
