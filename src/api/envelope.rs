@@ -20,8 +20,9 @@ use actix_web::{Error, HttpMessage, HttpRequest, web};
 
 use futures_util::stream;
 
-use super::acceptor::conversation::{Conversation, Turn};
+use super::acceptor::conversation::{Conversation, Turn, while_there};
 use super::surface::{self, Surface};
+use super::upstash::path as dialect;
 use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
@@ -70,7 +71,7 @@ pub async fn wrap(
     let worker = request.app_data::<web::Data<Worker>>().cloned();
     let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared));
     let mut response = match refused {
-        Ok(()) => shaped(next.call(request).await?),
+        Ok(()) => shaped(while_there(conversation.as_deref(), next.call(request)).await?),
         Err(refusal) => request.into_response(refusal).map_into_right_body(),
     };
     if method == Method::Head {
@@ -140,20 +141,19 @@ fn begin(conversation: &Rc<Conversation>, request: &mut ServiceRequest) -> Turn 
 /// The route's template for metrics, from the path alone.
 fn route(path: &str) -> Route {
     match path {
-        "/" => Route::CommandBody,
-        "/pipeline" => Route::Pipeline,
-        "/multi-exec" => Route::MultiExec,
         "/v1/keys" => Route::Keys,
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
-        // SDKs join base URLs carelessly, and the dialect forgives it.
-        _ => match path.trim_matches('/') {
-            "" => Route::CommandBody,
-            "pipeline" => Route::Pipeline,
-            "multi-exec" => Route::MultiExec,
-            _ => Route::CommandPath,
+        // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
+        _ => match dialect::route(path) {
+            dialect::Route::Root => Route::CommandBody,
+            dialect::Route::Pipeline => Route::Pipeline,
+            dialect::Route::MultiExec => Route::MultiExec,
+            dialect::Route::Subscribe(_) => Route::Subscribe,
+            dialect::Route::PatternSubscribe(_) => Route::PatternSubscribe,
+            dialect::Route::Monitor | dialect::Route::Command(_) => Route::CommandPath,
         },
     }
 }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub batch_commands: usize,
     /// Whom to tell about a weakness; a URI.
     pub security_contact: Option<String>,
+    /// How often a stream gets a sign of life.
+    pub heartbeat: Duration,
 }
 
 /// What all workers share.

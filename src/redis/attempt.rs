@@ -20,8 +20,9 @@ use super::error::{ErrorKind, Meaning};
 use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
+use super::watch::{Waited, Watch};
+use crate::resilience::Deadline;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
-use crate::resilience::{Deadline, Moment};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::CommandOutcome;
 
@@ -100,11 +101,16 @@ impl Origin<'_> {
         let limit = self.limit(cargo.weight(), deadline);
         if let Some(suspect) = past.suspect.take_if(|suspect| !Arc::ptr_eq(suspect, &connection.link)) {
             let stands = tokio::time::timeout(limit, fence(&suspect, &connection)).await == Ok(Fence::Stands);
+            past.suspect = Some(suspect);
             if !stands {
                 admission.finish(Verdict::Ignored, clock::now());
-                past.suspect = Some(suspect);
                 return Err(End::Unfenced);
             }
+        }
+        if deadline.passed(clock::now()) {
+            // Waiting for a connection or a fence took all the time there was: better nothing sent than something unknown.
+            admission.finish(Verdict::Ignored, clock::now());
+            return Err(End::NotSent(ErrorKind::DeadlinePassed));
         }
         self.send(cargo, connection, admission, deadline).await
     }
@@ -129,12 +135,18 @@ impl Origin<'_> {
         if let Some(connection) = check_out.as_mut().now_or_never() {
             return connection.ok_or(NoConnection::Failed);
         }
+        let opened = lane.opened();
+        if lane.refusing()
+            && let Err(refused) = lane.admit(clock::now())
+        {
+            return Err(NoConnection::Refused(refused));
+        }
         let wait = deadline.remaining(clock::now());
         tokio::select! {
             biased;
             connection = check_out => connection.ok_or(NoConnection::Failed),
-            () = lane.opened() => Err(lane.admit(clock::now()).err().map_or(NoConnection::Failed, NoConnection::Refused)),
-            () = self.endpoint.connect_failure() => Err(NoConnection::Failed),
+            () = opened => Err(lane.admit(clock::now()).err().map_or(NoConnection::Failed, NoConnection::Refused)),
+            () = self.pool.connect_failure(cargo.weight()) => Err(NoConnection::Failed),
             () = tokio::time::sleep(wait) => Err(NoConnection::TooLate),
         }
     }
@@ -152,9 +164,8 @@ impl Origin<'_> {
             link.write_begins();
         }
         let sent_at = clock::now();
-        // A heavy command is slow by nature: it stays out of slow statistics.
-        let admission = if cargo.weight() == Weight::Heavy { admission.untimed() } else { admission };
-        let mut watch = Watch::new(self.endpoint, admission, cargo, sent_at, deadline);
+        let mut watch =
+            Watch::new(&self.endpoint.settings, admission, &link.traffic, cargo.weight(), sent_at, deadline);
         let ended = watch.wait(cargo.send(&mut handle)).await;
         let now = clock::now();
         let elapsed = now.saturating_since(sent_at);
@@ -164,6 +175,10 @@ impl Origin<'_> {
                     link.write_settles();
                 }
                 let meaning = cargo.meaning(&reply);
+                if meaning == Some(Meaning::Unavailable) {
+                    // After a failover the old primary goes on refusing: the next attempt must not meet it over this connection.
+                    link.retire();
+                }
                 watch.finish(verdict(meaning), now);
                 self.observe(
                     cargo,
@@ -176,14 +191,15 @@ impl Origin<'_> {
                 // Every error of the driver means that this connection is of no further use.
                 link.give_up();
                 // A reply it cannot read was said by a healthy server: a caller may provoke one, and must not steer the breaker.
-                let server_failed = error.kind() != redis_rs::ErrorKind::Parse && link.is_first_victim();
+                let first = link.is_first_victim();
+                let server_failed = first && error.kind() != redis_rs::ErrorKind::Parse;
                 watch.finish(if server_failed { Verdict::Failure } else { Verdict::Ignored }, now);
                 self.observe(cargo, CommandOutcome::ConnectionLost, elapsed);
                 Err(End::Lost(link))
             }
             Waited::TimedOut => {
-                // A heavy command is slow by nature; whether the server stalls is the stall detector's to say.
-                watch.finish(if cargo.weight() == Weight::Light { Verdict::Failure } else { Verdict::Ignored }, now);
+                let verdict = if watch.excused() { Verdict::Ignored } else { Verdict::Failure };
+                watch.finish(verdict, now);
                 self.observe(cargo, CommandOutcome::Timeout, elapsed);
                 let connection = Connection { handle, link };
                 Err(if deadline.passed(now) { End::Expired(connection) } else { End::Silent(connection) })
@@ -223,64 +239,5 @@ fn verdict(meaning: Option<Meaning>) -> Verdict {
         Some(Meaning::Unavailable) => Verdict::Failure,
         Some(Meaning::OutOfMemory | Meaning::Undurable | Meaning::Forbidden) => Verdict::Ignored,
         None | Some(Meaning::Caller) => Verdict::Success,
-    }
-}
-
-/// How waiting for a reply ended.
-enum Waited<R> {
-    Reply(RedisResult<R>),
-    TimedOut,
-    CallerExpired,
-}
-
-/// Waits for a reply under two bounds, and counts a slow call while it is still in flight.
-struct Watch<'a> {
-    admission: Admission<'a>,
-    slow_after: Option<Duration>,
-    sent_at: Moment,
-    limit: Duration,
-    cut_by_caller: bool,
-}
-
-impl<'a> Watch<'a> {
-    fn new<C: Cargo>(
-        endpoint: &Endpoint,
-        admission: Admission<'a>,
-        cargo: &C,
-        sent_at: Moment,
-        deadline: Deadline,
-    ) -> Self {
-        let settings = &endpoint.settings;
-        let remaining = deadline.remaining(sent_at);
-        let (limit, slow_after) = match cargo.weight() {
-            Weight::Light => (remaining.min(settings.attempt_timeout), Some(settings.breaker.slow_call_after)),
-            Weight::Heavy => (remaining, None),
-        };
-        let cut_by_caller = remaining < settings.attempt_timeout;
-        Self { admission, slow_after: slow_after.filter(|after| *after < limit), sent_at, limit, cut_by_caller }
-    }
-
-    async fn wait<R>(&mut self, reply: impl Future<Output = RedisResult<R>>) -> Waited<R> {
-        let mut reply = pin!(reply);
-        let mut timer = pin!(tokio::time::sleep(self.slow_after.unwrap_or(self.limit)));
-        loop {
-            tokio::select! {
-                biased;
-                result = reply.as_mut() => return Waited::Reply(result),
-                () = timer.as_mut() => match self.slow_after.take() {
-                    Some(after) => {
-                        self.admission.slow(self.sent_at + after);
-                        let end = timer.deadline() + self.limit.saturating_sub(after);
-                        timer.as_mut().reset(end);
-                    }
-                    None if self.cut_by_caller => return Waited::CallerExpired,
-                    None => return Waited::TimedOut,
-                },
-            }
-        }
-    }
-
-    fn finish(self, verdict: Verdict, now: Moment) {
-        self.admission.finish(verdict, now);
     }
 }

@@ -11,7 +11,7 @@ use redis_rs::{Arg, Cmd, Pipeline, RedisResult};
 use super::Reply;
 use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
-use super::error::{Meaning, Outcome, meaning, outcome_of};
+use super::error::{Judge, Meaning, meaning};
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
@@ -22,7 +22,7 @@ pub const HEAVY_BYTES: usize = 1024 * 1024;
 /// One command, complete and classified.
 pub struct Command {
     pub(super) cmd: Cmd,
-    spec: &'static Spec,
+    judge: Judge,
     class: Class,
     heavy: bool,
     bytes: usize,
@@ -31,6 +31,8 @@ pub struct Command {
 /// Why a caller's command must not be sent as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objection {
+    /// Its name, or its subcommand's, is no name: other bytes than printable ASCII.
+    NotAName,
     /// The catalogue forbids it.
     Refused(Refusal),
     /// It names a key of the service's own (D14).
@@ -69,14 +71,14 @@ impl CommandBuilder {
 
     /// Classifies the command by the catalogue.
     pub fn finish(self) -> Command {
-        let (spec, class, quotable) = {
+        let (judge, class, quotable) = {
             let list = ArgumentList::of(&self.cmd);
             let arguments = list.as_slice();
             let spec = catalogue::find(arguments);
-            (spec, catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
+            (Judge::of(spec, arguments), catalogue::class_of(spec, arguments), quotes_what_breaks(spec, arguments))
         };
-        let heavy = quotable || self.bytes > HEAVY_BYTES || spec.weight == Weight::Heavy;
-        Command { cmd: self.cmd, spec, class, heavy, bytes: self.bytes }
+        let heavy = quotable || self.bytes > HEAVY_BYTES || judge.spec().weight == Weight::Heavy;
+        Command { cmd: self.cmd, judge, class, heavy, bytes: self.bytes }
     }
 }
 
@@ -99,7 +101,17 @@ impl Command {
 
     /// The catalogue's row.
     pub fn spec(&self) -> &'static Spec {
-        self.spec
+        self.judge.spec()
+    }
+
+    /// What error replies to it are worth.
+    pub fn judge(&self) -> Judge {
+        self.judge
+    }
+
+    /// Whether it travels on a connection for heavy commands.
+    pub fn is_heavy(&self) -> bool {
+        self.heavy
     }
 
     /// The retry class of this very call.
@@ -116,12 +128,15 @@ impl Command {
     pub fn objection(&self) -> Option<Objection> {
         let list = ArgumentList::of(&self.cmd);
         let arguments = list.as_slice();
-        if let Some(refusal) = catalogue::refusal(self.spec, arguments) {
+        if !catalogue::names_are_plain(self.spec(), arguments) {
+            return Some(Objection::NotAName);
+        }
+        if let Some(refusal) = catalogue::refusal(self.spec(), arguments) {
             return Some(Objection::Refused(refusal));
         }
         // Where keys cannot be told from the arguments (scripts), the scope is the guard.
         let mut positions = Vec::new();
-        let _ = catalogue::key_positions(self.spec, arguments, &mut positions);
+        let _ = catalogue::key_positions(self.spec(), arguments, &mut positions);
         let reserved = positions.iter().any(|at| arguments.get(*at).is_some_and(|key| key.starts_with(RESERVED)));
         reserved.then_some(Objection::ReservedKey)
     }
@@ -129,12 +144,11 @@ impl Command {
 
 /// True if Redis might quote these arguments in an error line that is then no valid UTF-8 (it also cuts long ones in the middle
 /// of a character): the driver gives up a connection over such a line. Those calls travel on the connection for heavy commands,
-/// where they can only disturb their like. Who quotes: unknown commands and subcommands, which is also what a newer command
-/// is to an older server, modules, and streams.
+/// where they can only disturb their like. Who quotes: commands that the catalogue says so of, unknown commands and
+/// subcommands, which is also what a newer command is to an older server, and modules.
 fn quotes_what_breaks(spec: &Spec, arguments: &[&[u8]]) -> bool {
-    let may_be_unknown =
-        spec.name.is_empty() || spec.container || spec.name.contains(['.', '|']) || newer_than_oldest(spec.since);
-    (may_be_unknown || spec.name.starts_with('X')) && arguments.iter().any(|argument| !argument.is_ascii())
+    let may_be_unknown = spec.container || spec.name.contains(['.', '|']) || newer_than_oldest(spec.since);
+    (spec.quotes || may_be_unknown) && arguments.iter().any(|argument| !argument.is_ascii())
 }
 
 /// True for commands that the oldest server we serve (6.2) does not have.
@@ -152,6 +166,8 @@ pub struct Batch {
     lane: Option<Lane>,
     class: Option<Class>,
     heavy: bool,
+    /// The commands that run code, by their place in order: what they answer says nothing of the server.
+    pub(super) code: Vec<(usize, Judge)>,
 }
 
 impl Batch {
@@ -173,6 +189,9 @@ impl Batch {
         });
         self.heavy |= command.heavy;
         self.bytes += command.bytes;
+        if command.judge.runs_code() {
+            self.code.push((self.commands, command.judge));
+        }
         self.commands += 1;
         self.pipeline.add_command(command.cmd);
     }
@@ -197,7 +216,7 @@ impl Cargo for Command {
     type Reply = Reply;
 
     fn lane(&self) -> Lane {
-        self.spec.lane
+        self.spec().lane
     }
 
     fn class(&self) -> Class {
@@ -205,7 +224,7 @@ impl Cargo for Command {
     }
 
     fn weight(&self) -> Weight {
-        if self.heavy { Weight::Heavy } else { Weight::Light }
+        if self.is_heavy() { Weight::Heavy } else { Weight::Light }
     }
 
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Reply> {
@@ -214,11 +233,7 @@ impl Cargo for Command {
 
     fn meaning(&self, reply: &Reply) -> Option<Meaning> {
         match reply {
-            Reply::ServerError(error) if outcome_of(error, self.spec) == Outcome::NotExecuted => {
-                Some(meaning(error.code()))
-            }
-            // The script ran: whatever stopped it, the server is not refusing calls.
-            Reply::ServerError(_) => Some(Meaning::Caller),
+            Reply::ServerError(error) => Some(self.judge.meaning(error)),
             _ => None,
         }
     }
@@ -243,9 +258,11 @@ impl Cargo for Batch {
         handle.send_packed_commands(&self.pipeline, 0, self.commands).await
     }
 
-    /// A batch is refused only when every command in it was: then, and only then, nothing of it has run.
+    /// A batch is refused only when every command in it was: then, and only then, nothing of it has run. Of code that cannot
+    /// be told.
     fn meaning(&self, replies: &Vec<Reply>) -> Option<Meaning> {
-        let all_unavailable = !replies.is_empty()
+        let all_unavailable = self.code.is_empty()
+            && !replies.is_empty()
             && replies.iter().all(
                 |reply| matches!(reply, Reply::ServerError(error) if meaning(error.code()) == Meaning::Unavailable),
             );
@@ -287,6 +304,8 @@ impl<'a> ArgumentList<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -303,5 +322,87 @@ mod tests {
         let value = vec![b'x'; HEAVY_BYTES];
         assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", &value])), Weight::Heavy);
         assert_eq!(Cargo::weight(&Command::of(&[b"SET", b"k", b"v"])), Weight::Light);
+    }
+    /// Calls whose words are in capitals: none may be sent, or none may be sent again.
+    const FORBIDDEN: [&str; 14] = [
+        "BLPOP k 0",
+        "CLIENT KILL id 1",
+        "CONFIG SET a b",
+        "SELECT 1",
+        "MULTI",
+        "COPY a b DB 1",
+        "COPY a b REPLACE DB 1",
+        "XREAD BLOCK 0 STREAMS a 0",
+        "XREAD COUNT 1 BLOCK 0 STREAMS a 0",
+        "XREADGROUP GROUP g c NOACK BLOCK 0 STREAMS a >",
+        "GEORADIUS a 0 0 1 m STORE collective:mine",
+        "GEORADIUSBYMEMBER a m 1 m STOREDIST collective:mine",
+        "SORT a LIMIT 0 1 BY x_* STORE collective:mine",
+        "XREAD COUNT 1 STREAMS collective:mine 0",
+    ];
+    const ONCE: [&str; 19] = [
+        "INCR n",
+        "EVAL script 0",
+        "SET k v NX",
+        "SET k v EX 10 XX",
+        "SET k v KEEPTTL GET",
+        "ZADD k INCR 1 m",
+        "ZADD k CH NX 1 m",
+        "EXPIRE k 10 NX",
+        "GEOADD k NX 1 1 m",
+        "SORT a STORE a",
+        "SORT a BY w_* ALPHA STORE d",
+        "GEORADIUS a 0 0 1 m STORE a",
+        "BITFIELD k OVERFLOW FAIL INCRBY u8 0 1",
+        "XTRIM k MAXLEN ~ 5",
+        "XTRIM k MAXLEN = 5 LIMIT 1",
+        "XGROUP SETID k g $",
+        "FT.AGGREGATE i q WITHCURSOR",
+        "FT.SUGADD k s 1 INCR",
+        "JSON.SET k $ 1 NX",
+    ];
+
+    fn may_be_sent_again(command: &Command) -> bool {
+        matches!(command.class(), Class::Read | Class::Idempotent)
+    }
+
+    fn of_words(words: &[Vec<u8>]) -> Command {
+        Command::of(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_forbidden_is_forbidden_and_what_runs_once_runs_once() {
+        let words = |call: &str| call.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        for call in FORBIDDEN {
+            assert!(of_words(&words(call)).objection().is_some(), "{call}");
+        }
+        for call in ONCE {
+            assert!(!may_be_sent_again(&of_words(&words(call))), "{call}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_behind_a_zero_byte_make_nothing_allowed_and_nothing_repeatable(
+            call in prop::sample::select(FORBIDDEN.iter().chain(&ONCE).copied().collect::<Vec<_>>()),
+            marked in prop::collection::vec(any::<bool>(), 10),
+            tails in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 10),
+        ) {
+            let is_word = |word: &str| word == "$" || word == "~" || word.starts_with(|first: char| first.is_ascii_uppercase());
+            let words: Vec<Vec<u8>> = call.split(' ').enumerate().map(|(at, word)| {
+                let mut bytes = word.as_bytes().to_vec();
+                if marked[at] && is_word(word) {
+                    bytes.push(0);
+                    bytes.extend_from_slice(&tails[at]);
+                }
+                bytes
+            }).collect();
+            let command = of_words(&words);
+            if FORBIDDEN.contains(&call) {
+                prop_assert!(command.objection().is_some());
+            } else {
+                prop_assert!(command.objection().is_some() || !may_be_sent_again(&command));
+            }
+        }
     }
 }

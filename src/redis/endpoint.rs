@@ -16,6 +16,7 @@ use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
 use super::link::Link;
 use super::settings::Settings;
+use super::subscriptions::{self, Line, Subscriptions};
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::detectors::{ConnectDetector, StallDetector};
@@ -28,6 +29,12 @@ const FIRST_TOKENS: u32 = 10;
 /// Pause before reconnecting after failed connects (D11): only failures are limited, never reconnects after a loss.
 const RECONNECT: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(100) };
 
+/// With a heavy command at work the server may be silent this many times longer before it counts as stalled: below the second
+/// within which a freeze must be noticed.
+const HEAVY_PATIENCE: u32 = 2;
+/// A heavy command may wait this many times longer than a light one while others are answered.
+const STUCK_HEAVY_PATIENCE: u32 = 5;
+
 /// Shared state of one Redis server. See the module's text.
 pub struct Endpoint {
     pub(super) settings: Settings,
@@ -38,11 +45,12 @@ pub struct Endpoint {
     read: Breaker,
     write: Breaker,
     connects: ConnectDetector,
-    connect_failed: Notify,
     stall: StallDetector,
+    suspicion: Notify,
     links: Mutex<Vec<Weak<Link>>>,
     unfenced: Mutex<Vec<Arc<Link>>>,
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// What the keeper last learned of the server.
@@ -127,11 +135,12 @@ impl Endpoint {
             ),
             connects: ConnectDetector::new(settings.connect_failures),
             stall: StallDetector { threshold: settings.stall_after },
+            suspicion: Notify::new(),
+            subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             address,
             settings,
             metrics,
             health: Health::default(),
-            connect_failed: Notify::new(),
             links: Mutex::default(),
             unfenced: Mutex::default(),
             bulkheads: Mutex::default(),
@@ -149,6 +158,11 @@ impl Endpoint {
     /// Both breakers, read first.
     pub fn lanes(&self) -> [&Breaker; 2] {
         [&self.read, &self.write]
+    }
+
+    /// Who reads which channels.
+    pub fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
     }
 
     /// Everything an operator may want to see, at one moment.
@@ -172,50 +186,65 @@ impl Endpoint {
         }
     }
 
-    /// Makes one connection for a worker's pool, after a pause if connects have been failing (D11).
+    /// Makes one connection for a worker's pool, after a pause if connects have been failing (D11), and pays what is owed: the
+    /// first commands on a replacement are the fences of the connections that died with writes in flight (D2).
     pub(super) async fn reconnect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
-        let failures = self.connects.consecutive();
-        if failures > 0 {
-            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
-        }
-        self.connect().await
+        self.pause_after_failures().await;
+        let limit = self.settings.connect_timeout;
+        let connection = self.connect(limit).await?;
+        // A server that freezes right now must not hold the pool: what is unpaid stays owed.
+        let _ = tokio::time::timeout(limit, fence::pay_debts(self, &connection)).await;
+        Ok(connection)
     }
 
-    /// Makes one connection, tells the detectors how it went, and pays what is owed: the first commands on a replacement are the
-    /// fences of the connections that died with writes in flight (D2).
-    pub(super) async fn connect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
+    /// Makes the connection that carries all subscriptions, after the same pause.
+    pub(super) async fn open_line(&self) -> Result<Line, ConnectError> {
+        self.pause_after_failures().await;
+        match subscriptions::connect(&self.address, self.settings.connect_timeout).await {
+            Ok(line) => {
+                self.connects.succeeded();
+                self.remember(line.link());
+                Ok(line)
+            }
+            Err(error) => Err(self.connect_failed(error)),
+        }
+    }
+
+    /// Makes one connection within `limit` and tells the detectors how it went.
+    pub(super) async fn connect(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
         let endpoint = Arc::downgrade(self);
         let on_end = move |link| Obituary { link, endpoint };
-        match connector::connect(&self.address, self.settings.connect_timeout, on_end).await {
+        match connector::connect(&self.address, limit, on_end).await {
             Ok((connection, greeting)) => {
                 self.connects.succeeded();
                 self.health.greeted(&greeting);
                 self.remember(&connection.link);
-                // A server that freezes right now must not hold the pool: what is unpaid stays owed.
-                let _ = tokio::time::timeout(self.settings.connect_timeout, fence::pay_debts(self, &connection)).await;
                 Ok(connection)
             }
-            Err(error) => {
-                let opens = self.connects.failed();
-                let reason = error.reason();
-                // Once for each reason: connects are repeated several times a second.
-                if self.health.lost_because(&reason) {
-                    tracing::warn!(reason, "cannot connect to Redis");
-                } else {
-                    tracing::debug!(reason, "connect failed");
-                }
-                if opens {
-                    self.trip_all(Cause::Connect);
-                }
-                self.connect_failed.notify_waiters();
-                Err(error)
-            }
+            Err(error) => Err(self.connect_failed(error)),
         }
     }
 
-    /// Resolves at the next failed connect: whoever waits for a connection need not wait out its timeout.
-    pub(super) fn connect_failure(&self) -> tokio::sync::futures::Notified<'_> {
-        self.connect_failed.notified()
+    async fn pause_after_failures(&self) {
+        let failures = self.connects.consecutive();
+        if failures > 0 {
+            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
+        }
+    }
+
+    /// Tells the detectors of a failed connect.
+    fn connect_failed(&self, error: ConnectError) -> ConnectError {
+        let reason = error.reason();
+        // Once for each reason: connects are repeated several times a second.
+        if self.health.lost_because(&reason) {
+            tracing::warn!(reason, "cannot connect to Redis");
+        } else {
+            tracing::debug!(reason, "connect failed");
+        }
+        if self.connects.failed() {
+            self.trip_all(Cause::Connect);
+        }
+        error
     }
 
     /// Opens every lane; true if any opened now.
@@ -225,18 +254,51 @@ impl Endpoint {
         opened.contains(&true)
     }
 
-    /// One look of the stall detector over all connections (D6). On a stall every silent connection is given up: if it is
-    /// the link that died and not the server, its replacement will work.
+    /// One look of the stall detector over all connections (D6). On a stall every connection that is silent itself is given up:
+    /// if it is the link that died and not the server, its replacement will work.
     pub(super) fn look_for_stall(&self) {
         let links = self.live_links();
         let now = clock::now();
-        if !self.stall.stalled(now, links.iter().map(|link| link.traffic.activity())) {
+        self.give_up_the_stuck(&links, now);
+        let waits = |link: &&Arc<Link>| link.traffic.activity().unanswered_since.is_some();
+        // A heavy command may keep the whole server busy for a while; that is no stall yet.
+        let heavy_at_work = links.iter().filter(waits).any(|link| link.is_heavy());
+        let stall = StallDetector { threshold: self.stall.threshold * if heavy_at_work { HEAVY_PATIENCE } else { 1 } };
+        let activities = || links.iter().map(|link| link.traffic.activity());
+        if !stall.stalled(now, activities()) {
+            // Half way there: a question of the keeper's own tells a silent server from a busy worker or a single bad link.
+            if (StallDetector { threshold: stall.threshold / 2 }).stalled(now, activities()) {
+                self.suspicion.notify_one();
+            }
             return;
         }
         self.trip_all(Cause::Stall);
         self.health.lost_because("no reply");
-        for link in links.iter().filter(|link| link.traffic.activity().unanswered_since.is_some()) {
+        for link in links.iter().filter(|link| silent_for(link, stall.threshold, now)) {
             link.give_up_as_stalled();
+        }
+    }
+
+    /// Resolves when the server has been silent long enough to be asked, and short enough to be given the chance to answer.
+    pub(super) fn suspected(&self) -> tokio::sync::futures::Notified<'_> {
+        self.suspicion.notified()
+    }
+
+    /// A connection that stays silent while its worker hears from the server on others is broken alone: it goes, and nothing
+    /// opens.
+    fn give_up_the_stuck(&self, links: &[Arc<Link>], now: Moment) {
+        for link in links {
+            let patience = self.stall.threshold * if link.is_heavy() { STUCK_HEAVY_PATIENCE } else { 1 };
+            let Some(since) = link.traffic.activity().unanswered_since.filter(|_| silent_for(link, patience, now))
+            else {
+                continue;
+            };
+            let half_way = since + patience / 2;
+            let others = links.iter().filter(|other| !Arc::ptr_eq(other, link) && other.same_owner(link));
+            if others.filter_map(|other| other.traffic.activity().last_read).any(|read| read > half_way) {
+                tracing::warn!("a connection to Redis is silent while others are answered: it is replaced");
+                link.give_up();
+            }
         }
     }
 
@@ -271,13 +333,18 @@ struct Obituary {
 
 impl Drop for Obituary {
     fn drop(&mut self) {
-        self.link.mark_dead();
+        self.link.retire();
         if self.link.needs_fence()
             && let Some(endpoint) = self.endpoint.upgrade()
         {
             endpoint.owe_fence(self.link.clone());
         }
     }
+}
+
+/// True if a request on `link` has waited for `threshold` and nothing has arrived on it since.
+fn silent_for(link: &Link, threshold: Duration, now: Moment) -> bool {
+    link.traffic.activity().unanswered_since.is_some_and(|since| now.saturating_since(since) >= threshold)
 }
 
 /// A poisoned lock only says that a thread panicked between two pushes to a list; the list is whole.

@@ -59,9 +59,16 @@ impl Keeper {
     async fn watch_for_stalls(&self) {
         let mut look = tokio::time::interval(STALL_LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = clock::now();
         loop {
             look.tick().await;
-            self.endpoint.look_for_stall();
+            let now = clock::now();
+            // If we were paused ourselves, replies lie unread in our own sockets: the workers read them before the next look.
+            let paused = now.saturating_since(last) > self.endpoint.settings.stall_after / 2;
+            last = now;
+            if !paused {
+                self.endpoint.look_for_stall();
+            }
         }
     }
 
@@ -75,15 +82,17 @@ impl Keeper {
                 tokio::time::sleep(IDLE_LOOK).await;
                 continue;
             }
-            let asked = clock::now();
-            let alive = tokio::time::timeout(HEARTBEAT, line.ask(&ping)).await == Ok(true);
-            if alive {
-                self.endpoint.health.answered_in(clock::now().saturating_since(asked));
-            } else {
-                self.endpoint.health.lost();
-                line.hang_up();
+            let answered = line.ask(&ping, self.endpoint.settings.connect_timeout, HEARTBEAT).await;
+            match answered {
+                Some(latency) => self.endpoint.health.answered_in(latency),
+                None => {
+                    self.endpoint.health.lost();
+                    line.hang_up();
+                }
             }
-            tokio::time::sleep(if alive { HEARTBEAT } else { ANXIOUS_HEARTBEAT }).await;
+            let pause = if answered.is_some() { HEARTBEAT } else { ANXIOUS_HEARTBEAT };
+            // Woken early when nobody has heard of the server for a while: its answer to this is what clears it.
+            let _ = tokio::time::timeout(pause, self.endpoint.suspected()).await;
         }
     }
 
@@ -104,17 +113,17 @@ impl Keeper {
 
     /// Probes one after the other on a fresh connection; the first that fails ends it.
     async fn run_probes(&self, mut probing: Probing<'_>, probe: &Cmd) {
+        let limit = self.endpoint.settings.probe_timeout;
+        // Connecting takes several round trips, a probe one.
+        let connect_limit = self.endpoint.settings.connect_timeout.min(limit * 2);
         let mut line = Line::new(&self.endpoint);
         loop {
-            let asked = clock::now();
-            let passed = tokio::time::timeout(self.endpoint.settings.probe_timeout, line.ask(probe)).await == Ok(true);
-            let now = clock::now();
-            if !passed {
-                probing.failed(now);
+            let Some(latency) = line.ask(probe, connect_limit, limit).await else {
+                probing.failed(clock::now());
                 return;
-            }
-            if probing.passed(now) == Progress::Closed {
-                self.endpoint.health.answered_in(now.saturating_since(asked));
+            };
+            if probing.passed(clock::now()) == Progress::Closed {
+                self.endpoint.health.answered_in(latency);
                 return;
             }
         }
@@ -132,22 +141,23 @@ impl<'a> Line<'a> {
         Self { endpoint, connection: None }
     }
 
-    /// True if the server answered as one that serves: any reply but a refusal to serve (D9).
-    async fn ask(&mut self, question: &Cmd) -> bool {
+    /// How long the answer took, if the server answered within `limit` as one that serves: any reply but a refusal to serve
+    /// (D9). Connecting, where needed, has a limit of its own.
+    async fn ask(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<Duration> {
         let connection = match self.connection.take().filter(|connection| !connection.link.is_dead()) {
             Some(connection) => connection,
-            None => match self.endpoint.connect().await {
-                Ok(connection) => connection,
-                Err(_) => return false,
-            },
+            None => self.endpoint.connect(connect_limit).await.ok()?,
         };
-        let answer = connection.handle.clone().send_packed_command(question).await;
+        let mut handle = connection.handle.clone();
         self.connection = Some(connection);
-        match answer {
+        let asked = clock::now();
+        let answer = tokio::time::timeout(limit, handle.send_packed_command(question)).await.ok()?;
+        let serves = match answer {
             Ok(Value::ServerError(error)) => meaning(error.code()) != Meaning::Unavailable,
             Ok(_) => true,
             Err(_) => false,
-        }
+        };
+        serves.then(|| clock::now().saturating_since(asked))
     }
 
     fn hang_up(&mut self) {

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::thread::ThreadId;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -24,16 +25,31 @@ use crate::telemetry::clock;
 pub(super) struct Traffic {
     last_read: AtomicU64,
     unanswered_since: AtomicU64,
+    bytes_read: AtomicU64,
 }
 
 impl Traffic {
+    /// How many bytes have arrived since the connection was made.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// The peer made room for more of a long request: that is progress, too.
+    fn drained(&self) {
+        if self.unanswered_since.load(Ordering::Relaxed) != 0 {
+            self.unanswered_since.store(clock::now().as_micros(), Ordering::Relaxed);
+        }
+    }
+
     fn wrote(&self) {
         if self.unanswered_since.load(Ordering::Relaxed) == 0 {
             self.unanswered_since.store(clock::now().as_micros(), Ordering::Relaxed);
         }
     }
 
-    fn read(&self) {
+    /// Only the connection's own task writes these, so plain loads and stores lose nothing.
+    fn read(&self, bytes: usize) {
+        self.bytes_read.store(self.bytes_read() + bytes as u64, Ordering::Relaxed);
         self.last_read.store(clock::now().as_micros(), Ordering::Relaxed);
         self.unanswered_since.store(0, Ordering::Relaxed);
     }
@@ -57,6 +73,8 @@ pub(super) struct Link {
     pub(super) server_run: Arc<str>,
     pub(super) born: Moment,
     pub(super) traffic: Arc<Traffic>,
+    owner: ThreadId,
+    heavy: AtomicBool,
     dead: AtomicBool,
     fenced: AtomicBool,
     loss_counted: AtomicBool,
@@ -71,6 +89,8 @@ impl Link {
             server_run,
             born: clock::now(),
             traffic,
+            owner: std::thread::current().id(),
+            heavy: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             loss_counted: AtomicBool::new(false),
@@ -84,17 +104,32 @@ impl Link {
         let _ = self.driver.set(driver);
     }
 
+    /// True if one thread serves both connections: only then does news on one say that the other is looked at, too.
+    pub(super) fn same_owner(&self, other: &Self) -> bool {
+        self.owner == other.owner
+    }
+
+    /// Declares that this connection carries commands that may rightly take long.
+    pub(super) fn carries_heavy(&self) {
+        self.heavy.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_heavy(&self) -> bool {
+        self.heavy.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
 
-    pub(super) fn mark_dead(&self) {
+    /// Nobody gets it any more; who is waiting on it still gets an answer.
+    pub(super) fn retire(&self) {
         self.dead.store(true, Ordering::Release);
     }
 
     /// Gives the connection up: nobody gets it any more and everyone waiting on it is told at once.
     pub(super) fn give_up(&self) {
-        self.mark_dead();
+        self.retire();
         if let Some(driver) = self.driver.get() {
             driver.abort();
         }
@@ -143,11 +178,12 @@ pub(super) enum Transport {
 pub(super) struct WatchedStream {
     transport: Transport,
     traffic: Arc<Traffic>,
+    write_blocked: bool,
 }
 
 impl WatchedStream {
     pub(super) fn new(transport: Transport, traffic: Arc<Traffic>) -> Self {
-        Self { transport, traffic }
+        Self { transport, traffic, write_blocked: false }
     }
 }
 
@@ -164,8 +200,9 @@ impl AsyncRead for WatchedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = on_transport!(self, poll_read, cx, buffer);
-        if matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() > before {
-            self.traffic.read();
+        let arrived = buffer.filled().len() - before;
+        if matches!(polled, Poll::Ready(Ok(()))) && arrived > 0 {
+            self.traffic.read(arrived);
         }
         polled
     }
@@ -174,8 +211,16 @@ impl AsyncRead for WatchedStream {
 impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = on_transport!(self, poll_write, cx, bytes);
-        if matches!(polled, Poll::Ready(Ok(written)) if written > 0) {
-            self.traffic.wrote();
+        match polled {
+            Poll::Ready(Ok(written)) if written > 0 => {
+                // A write that had to wait for the peer shows that the peer reads; any other only fills the kernel's buffer.
+                if std::mem::take(&mut self.write_blocked) {
+                    self.traffic.drained();
+                }
+                self.traffic.wrote();
+            }
+            Poll::Pending => self.write_blocked = true,
+            _ => {}
         }
         polled
     }

@@ -14,7 +14,7 @@ use super::attempt::Cargo;
 use super::catalogue::{Class, Lane, Weight};
 use super::command::{Batch, Command};
 use super::connector::words;
-use super::error::{Meaning, meaning};
+use super::error::{Judge, Meaning, Outcome, meaning};
 
 /// Commands that run all together or not at all.
 pub struct Transaction {
@@ -100,7 +100,8 @@ impl Cargo for Sealed {
     }
 
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Ending> {
-        handle.send_packed_commands(&self.batch.pipeline, 0, self.replies).await.map(Ending::of)
+        let replies = handle.send_packed_commands(&self.batch.pipeline, 0, self.replies).await?;
+        Ok(Ending::of(replies, &self.batch.code))
     }
 
     fn meaning(&self, ending: &Ending) -> Option<Meaning> {
@@ -114,13 +115,14 @@ impl Cargo for Sealed {
 }
 
 impl Ending {
-    fn of(mut replies: Vec<Reply>) -> Self {
+    /// `code` are the commands that run code, by place: outside a transaction their errors may come after effects.
+    fn of(mut replies: Vec<Reply>, code: &[(usize, Judge)]) -> Self {
         let exec = replies.pop();
         let mut replies = replies.into_iter();
         let queued = |reply: &Reply| matches!(reply, Reply::SimpleString(status) if status == "QUEUED");
         if let Some(Reply::ServerError(refusal)) = replies.next() {
-            // Each command answered for itself: with errors only (a user without any right), nothing ran.
-            let ran = replies.any(|reply| !matches!(reply, Reply::ServerError(_)));
+            // Each command answered for itself: with refusals only (a user without any right), nothing ran.
+            let ran = replies.enumerate().any(|(at, reply)| has_run(&reply, at, code));
             return if ran { Self::Scattered(refusal) } else { Self::Discarded(refusal) };
         }
         match exec {
@@ -135,6 +137,13 @@ impl Ending {
             _ => Self::Unreadable,
         }
     }
+}
+
+/// Whether the command at this place, which answered for itself, may have changed anything.
+fn has_run(reply: &Reply, at: usize, code: &[(usize, Judge)]) -> bool {
+    let Reply::ServerError(error) = reply else { return true };
+    let found = code.binary_search_by_key(&at, |(place, _)| *place).ok();
+    found.is_some_and(|found| code[found].1.outcome(error) != Outcome::NotExecuted)
 }
 
 /// The code that tells why: `EXECABORT Transaction discarded because of: OOM …` was discarded for `OOM`.
@@ -168,30 +177,46 @@ mod tests {
             error("ERR wrong number of arguments for 'get' command"),
             error("EXECABORT Transaction discarded because of previous errors."),
         ];
-        let Ending::Discarded(reason) = Ending::of(replies) else { panic!("it was discarded") };
+        let Ending::Discarded(reason) = Ending::of(replies, &[]) else { panic!("it was discarded") };
         assert_eq!(reason.details(), Some("wrong number of arguments for 'get' command"));
     }
 
     #[test]
     fn an_abort_of_its_own_tells_its_cause() {
         let abort = error("EXECABORT Transaction discarded because of: OOM command not allowed");
-        let Ending::Discarded(reason) = Ending::of(vec![ok(), queued(), abort]) else { panic!("it was discarded") };
+        let Ending::Discarded(reason) = Ending::of(vec![ok(), queued(), abort], &[]) else {
+            panic!("it was discarded")
+        };
         assert_eq!(cause(&reason), "OOM");
     }
 
     #[test]
     fn commands_without_a_transaction_around_them_are_told_apart() {
         let no = || error("NOPERM this user has no permissions to run the 'multi' command");
-        let ending = Ending::of(vec![no(), ok(), error("ERR EXEC without MULTI")]);
+        let ending = Ending::of(vec![no(), ok(), error("ERR EXEC without MULTI")], &[]);
         assert!(matches!(ending, Ending::Scattered(_)), "{ending:?}");
-        let ending = Ending::of(vec![no(), no(), no()]);
+        let ending = Ending::of(vec![no(), no(), no()], &[]);
+        assert!(matches!(ending, Ending::Discarded(_)), "{ending:?}");
+    }
+
+    #[test]
+    fn an_error_of_code_outside_its_transaction_came_after_effects() {
+        let no = || error("NOPERM this user has no permissions to run the 'multi' command");
+        let mut transaction = Transaction::new();
+        transaction.push(Command::of(&[b"GET", b"a"]));
+        transaction.push(Command::of(&[b"EVAL", b"x", b"0"]));
+        let code = &transaction.batch.code;
+        let ending = Ending::of(vec![no(), no(), error("BUSY seat is taken"), error("ERR EXEC without MULTI")], code);
+        assert!(matches!(ending, Ending::Scattered(_)), "{ending:?}");
+        let refused = error("NOPERM this user has no permissions to run the 'eval' command");
+        let ending = Ending::of(vec![no(), no(), refused, no()], code);
         assert!(matches!(ending, Ending::Discarded(_)), "{ending:?}");
     }
 
     #[test]
     fn results_may_hold_errors_and_are_results_all_the_same() {
         let results = vec![Reply::Int(1), error("WRONGTYPE Operation")];
-        let ending = Ending::of(vec![ok(), queued(), queued(), Reply::Array(results)]);
+        let ending = Ending::of(vec![ok(), queued(), queued(), Reply::Array(results)], &[]);
         assert!(matches!(ending, Ending::Executed(results) if results.len() == 2));
     }
 

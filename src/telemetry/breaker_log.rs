@@ -24,13 +24,20 @@ impl Observer for BreakerLog {
     fn breaker_transition(&self, name: &'static str, from: State, to: State, cause: Cause) {
         self.transitions.count(name, from, to);
         let (from, to, cause) = (from.as_str(), to.as_str(), cause.as_str());
-        // By consequence: callers are refused from now on, or life goes on.
-        if refuses(to) {
+        // By consequence: callers are refused from now on, or life goes on. Probing through an outage is neither: several times
+        // a second, until it ends.
+        if is_probing(cause) {
+            tracing::debug!(breaker = name, from, to, cause, "breaker probed");
+        } else if refuses(to) {
             tracing::warn!(breaker = name, from, to, cause, "breaker opened");
         } else {
             tracing::info!(breaker = name, from, to, cause, "breaker changed state");
         }
     }
+}
+
+fn is_probing(cause: &str) -> bool {
+    cause == Cause::ProbeDue.as_str() || cause == Cause::ProbeFailed.as_str()
 }
 
 fn refuses(state: &str) -> bool {

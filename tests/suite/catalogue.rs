@@ -2,16 +2,21 @@
 //! knows.
 //!
 //! The table is written by hand; this is what keeps it true. Redis is asked through `redis-cli` only, so that neither
-//! our gateway nor the driver can hide a mistake. Limits: judgements (retry class, weight, access) cannot be asked of
+//! our gateway nor the driver can hide a mistake; bytes that are no text go over a socket. Limits: judgements (retry class, weight, access) cannot be asked of
 //! a server, except where its flags imply them. Module commands are compared only as far as this server has the
 //! modules.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use collective::redis::Command as Call;
 use collective::redis::catalogue::{self, Access, Class, Keys, Lane, Spec, Special};
 use serde_json::Value;
+
+use crate::harness::resp::encode;
 
 #[test]
 fn the_catalogue_knows_every_command_of_the_server() {
@@ -107,6 +112,88 @@ fn key_positions_with_options_are_those_of_the_server() {
         "SINTERCARD 2 a b LIMIT 1",
     ] {
         compare(&server, &call.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    }
+}
+
+/// The driver gives a connection up over an error line that is no UTF-8, with everybody's calls on it.
+#[test]
+fn what_redis_quotes_byte_for_byte_travels_apart_from_other_callers() {
+    let server = Server::start();
+    let mut wire = Wire::to(&server);
+    let (mut asked, mut quoted) = (0, Vec::new());
+    for command in server.commands().iter().filter(|command| !command.name.contains('|')) {
+        for call in foreign_calls(&command.name) {
+            let ours = Call::of(&call.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            if ours.objection().is_some() {
+                continue;
+            }
+            asked += 1;
+            let line = wire.ask(&call);
+            if line.starts_with(b"-") && std::str::from_utf8(&line).is_err() {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                assert!(ours.is_heavy(), "{}: {text}", command.name);
+                quoted.push(command.name.clone());
+            }
+        }
+    }
+    assert!(asked > 3000, "only {asked} calls were made");
+    for known in ["EVAL", "EXPIRE", "PEXPIREAT", "XREADGROUP"] {
+        assert!(quoted.iter().any(|name| name == known), "{known} is known to quote, and the calls did not show it");
+    }
+}
+
+/// Calls of up to seven arguments, one or all of them foreign bytes, the others what options and numbers look like.
+fn foreign_calls(name: &str) -> Vec<Vec<Vec<u8>>> {
+    const FOREIGN: &[u8] = b"\xff\xfe";
+    let mut calls = vec![];
+    for arity in 1..8 {
+        calls.push(
+            [name.as_bytes()].into_iter().chain(std::iter::repeat_n(FOREIGN, arity)).map(<[u8]>::to_vec).collect(),
+        );
+        for (filler, at) in [&b"1"[..], b"key"].into_iter().flat_map(|filler| (0..arity).map(move |at| (filler, at))) {
+            let mut call: Vec<Vec<u8>> = vec![filler.to_vec(); arity + 1];
+            call[0] = name.as_bytes().to_vec();
+            call[at + 1] = FOREIGN.to_vec();
+            calls.push(call);
+        }
+    }
+    if name == "XREADGROUP" {
+        let shape: [&[u8]; 7] = [name.as_bytes(), b"GROUP", b"g", b"c", b"STREAMS", b"\xff no such key", b">"];
+        calls.push(shape.map(<[u8]>::to_vec).to_vec());
+    }
+    calls
+}
+
+/// A socket of our own: `redis-cli` cannot be handed bytes that are no text.
+struct Wire {
+    stream: BufReader<UnixStream>,
+    echoes: u32,
+}
+
+impl Wire {
+    fn to(server: &Server) -> Self {
+        let stream = UnixStream::connect(&server.socket).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit for reading");
+        Self { stream: BufReader::new(stream), echoes: 0 }
+    }
+
+    /// The first line of the answer. The rest of it is passed over, up to an echo that nothing else can be.
+    fn ask(&mut self, call: &[Vec<u8>]) -> Vec<u8> {
+        self.echoes += 1;
+        let echo = format!("echo-{:08}", self.echoes);
+        let mut wire = encode(call);
+        wire.extend(encode(&["ECHO", &echo]));
+        self.stream.get_mut().write_all(&wire).expect("the server reads");
+        let (mut first, end) = (None, format!("{echo}\r\n").into_bytes());
+        loop {
+            let mut line = Vec::new();
+            self.stream.read_until(b'\n', &mut line).expect("the server answers");
+            assert!(!line.is_empty(), "the server closed the connection after {call:?}");
+            if line == end {
+                return first.unwrap_or_default();
+            }
+            first.get_or_insert(line);
+        }
     }
 }
 

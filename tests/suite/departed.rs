@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -34,6 +35,7 @@ fn patient(url: &str, in_flight: usize) -> Builder {
 
 /// Callers who have asked and wait for an answer.
 async fn callers(app: &App, command: impl Fn(usize) -> String) -> Vec<TcpStream> {
+    let client = app.client();
     let mut callers = Vec::new();
     for caller in 0..CALLERS {
         let mut stream = TcpStream::connect(app.public()).await.expect("a connection");
@@ -44,8 +46,11 @@ async fn callers(app: &App, command: impl Fn(usize) -> String) -> Vec<TcpStream>
         );
         stream.write_all(head.as_bytes()).await.expect("the request is sent");
         callers.push(stream);
+        if caller == 0 {
+            // So that the first of the list is the first to be served.
+            eventually(PATIENCE, async || used(&client, "redis_in_flight").await == 1).await;
+        }
     }
-    let client = app.client();
     eventually(PATIENCE, async || used(&client, "connections").await as usize >= CALLERS).await;
     callers
 }
@@ -55,8 +60,11 @@ async fn used(client: &Client, limit: &str) -> u64 {
     status["limits"][limit]["used"].as_u64().unwrap_or_else(|| panic!("no {limit} in {status}"))
 }
 
-/// All hang up, and the service has noticed.
-async fn leave(client: &Client, callers: Vec<TcpStream>) {
+/// All hang up, the last in the queue first, so that no place becomes free for one who is still there; and the service has
+/// noticed.
+async fn leave(client: &Client, mut callers: Vec<TcpStream>) {
+    callers.truncate(1);
+    eventually(PATIENCE, async || used(client, "redis_waiting").await == 0).await;
     drop(callers);
     eventually(PATIENCE, async || {
         // The one that asks keeps a connection alive.
@@ -84,6 +92,37 @@ async fn callers_who_leave_the_queue_are_never_sent() {
     let sent = proxy.count("INCR");
     assert!(sent <= 1, "{sent} increments of callers who had left were written");
     assert!(redis.command(&["STRLEN", "n"]).await.integer() <= 1, "a counter below ten has one digit");
+}
+
+fn all_threads_stand_still(process: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{process}/task")).expect("a process").flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
+}
+
+/// They leave all at once, as when a proxy before us dies: their hanging up is read together, and each place that becomes free is
+/// offered to one whose end is known already.
+#[tokio::test]
+async fn callers_who_left_together_are_never_sent() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 24);
+    let app = patient(&proxy.url(), 1).start().await;
+    let client = app.client();
+    assert!(client.put_key("warm", "v").await.is_success());
+    proxy.freeze();
+    let callers = callers(&app, |_| r#"["INCR","n"]"#.to_owned()).await;
+    eventually(PATIENCE, async || used(&client, "redis_waiting").await as usize == CALLERS - 1).await;
+    let service = Pid::from_raw(app.pid().cast_signed()).expect("a process id");
+    kill_process(service, Signal::STOP).expect("SIGSTOP");
+    eventually(PATIENCE, async || all_threads_stand_still(app.pid())).await;
+    drop(callers);
+    kill_process(service, Signal::CONT).expect("SIGCONT");
+    leave(&client, Vec::new()).await;
+    proxy.thaw();
+    eventually(PATIENCE, async || client.get_key("warm").await.status == 200).await;
+    let sent = proxy.count("INCR");
+    assert!(sent <= 1, "{sent} increments of callers who had left were written");
 }
 
 #[tokio::test]

@@ -423,6 +423,33 @@ async fn keys_of_the_service_are_refused_wherever_they_stand() {
     assert_eq!(client.post_command(&["SET", "k", "collective:x"]).await.result(), "OK", "a value may be anything");
 }
 
+/// Redis compares words as C does, up to a zero byte.
+#[tokio::test]
+async fn a_zero_byte_hides_no_word_from_us() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 1);
+    let app = patient(&proxy.url()).start().await;
+    let client = app.client();
+    redis.command(&["GEOADD", "g", "0", "0", "m"]).await;
+    let named = "CLIENT\0x ID,GET\0 k,OBJECT ENCODING\0 k,XREAD\0 BLOCK 1 STREAMS s 0,DEB\u{fc}G SLEEP 0";
+    for call in named.split(',') {
+        let text = refused(&client.post_command(&call.split(' ').collect::<Vec<_>>()).await, 400);
+        assert!(text.starts_with("ERR a command's name, and its subcommand's, is printable ASCII"), "{call}: {text}");
+    }
+    for (call, status) in [
+        ("XREAD BLOCK\0x 1 STREAMS s 0", 400),
+        ("XREAD COUNT\0 1 BLOCK 1 STREAMS s 0", 400),
+        ("COPY a b DB\0 1", 400),
+        ("GEORADIUS g 0 0 1 m STORE\0 collective:mine", 403),
+        ("SORT g GET x_* STORE\0 collective:mine", 403),
+        ("SORT g GET x_* STORE collective:mine", 403),
+    ] {
+        refused(&client.post_command(&call.split(' ').collect::<Vec<_>>()).await, status);
+    }
+    let ours: Vec<&str> = HANDSHAKE.iter().copied().chain([PROBE, "PING"]).collect();
+    assert_eq!(proxy.total_except(&ours), 0, "{:?}", proxy.counts());
+}
+
 #[tokio::test]
 async fn two_hundred_reads_succeed_while_unknown_commands_with_foreign_bytes_go_on() {
     let (redis, _app, client) = service().await;
@@ -488,8 +515,22 @@ async fn a_command_this_redis_lacks_with_foreign_bytes_disturbs_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_unknown_subcommand_with_foreign_bytes_disturbs_nobody_else() {
-    assert_an_increment_survives(b"[\"OBJECT\",\"\xff\xfe\",\"k\"]", "OBJECT").await;
+async fn an_unknown_subcommand_that_redis_quotes_half_a_character_of_disturbs_nobody_else() {
+    assert_an_increment_survives(format!("[\"OBJECT\",\"FROB\",\"{}\"]", "é".repeat(100)).as_bytes(), "OBJECT").await;
+}
+
+#[tokio::test]
+async fn names_with_foreign_bytes_never_reach_redis() {
+    let (_redis, _app, client) = service().await;
+    for body in [&b"[\"OBJECT\",\"\xff\xfe\",\"k\"]"[..], b"[\"G\xff\",\"k\"]", b"[\"GET k\"]", b"[\"GET\\n\",\"k\"]"] {
+        let text = refused(&send(&client, "/", body).await, 400);
+        assert!(text.starts_with("ERR a command's name"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_option_with_foreign_bytes_disturbs_nobody_else() {
+    assert_an_increment_survives(b"[\"EXPIRE\",\"k\",\"10\",\"\xff\xfe\"]", "EXPIRE").await;
 }
 
 #[tokio::test]
@@ -564,8 +605,8 @@ async fn other_methods_and_what_is_not_built_say_so_and_run_nothing() {
         }
     }
     for (path, status, way_out) in [
-        ("/subscribe/c", 404, "publish works"),
-        ("/psubscribe/p", 404, "publish works"),
+        ("/subscribe", 400, "the path is /subscribe/<name>"),
+        ("/psubscribe", 400, "the path is /psubscribe/<name>"),
         ("/monitor", 400, "MONITOR is not available"),
         ("/pipeline/set/k/v", 400, "unknown command 'pipeline'"),
     ] {

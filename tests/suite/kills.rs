@@ -11,8 +11,8 @@ use crate::harness::{App, Client, Options, Redis, eventually};
 use crate::ledger::{Ledger, totals};
 
 const CALLERS: usize = 200;
-/// Each caller's pause: 200 of them make about 800 requests a second, which leaves the machine room to keep time.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Each caller's pause: 200 of them make about 500 requests a second, which leaves the machine room to keep time.
+const PAUSE: Duration = Duration::from_millis(400);
 
 async fn caller(
     client: Client,

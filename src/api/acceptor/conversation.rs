@@ -6,7 +6,10 @@
 //! are its body, or requests queued behind it); a head begun among them is timed by the keep-alive only.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use actix_web::rt::net::TcpStream;
 
@@ -27,7 +30,7 @@ pub struct Conversation {
     blocked: Cell<bool>,
     /// Bytes of an answer were taken since this was last asked.
     answering: Cell<bool>,
-    /// The caller will send nothing any more.
+    /// The caller has hung up.
     left: Cell<bool>,
     /// The next answer is the last.
     closing: Cell<bool>,
@@ -53,7 +56,8 @@ pub(super) struct Returned {
     pub(super) silenced: bool,
 }
 
-/// A request being served. Whoever streams an answer keeps it until the end, else a drain takes the connection for idle.
+/// A request being served. Whoever streams an answer keeps one of his own ([`Conversation::prolong`]) until the end, else a drain
+/// takes the connection for idle.
 #[must_use = "dropping a turn ends it"]
 pub struct Turn(Rc<Conversation>);
 
@@ -68,6 +72,12 @@ impl Conversation {
         Turn(self.clone())
     }
 
+    /// The answer in the making is a stream: its request is being served for as long as this is kept.
+    pub fn prolong(self: &Rc<Self>) -> Turn {
+        self.serving.set(self.serving.get() + 1);
+        Turn(self.clone())
+    }
+
     /// The body of the request being served was read to its end.
     pub fn body_ended(&self) {
         self.body_left.set(false);
@@ -78,22 +88,26 @@ impl Conversation {
         self.closing.get()
     }
 
+    /// The caller has hung up: nothing may be begun for him any more.
+    pub fn has_left(&self) -> bool {
+        self.left.get()
+    }
+
     pub(super) fn close_soon(&self) {
         self.closing.set(true);
     }
 
+    /// Bytes that arrived; none when the caller has hung up.
     pub(super) fn received(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.left.set(true);
+        }
         if self.serving.get() == 0 {
             self.unparsed.set(self.unparsed.get().saturating_add(bytes.len()));
             if !self.line_ended.get() {
                 self.line_ended.set(bytes.contains(&b'\n'));
             }
         }
-    }
-
-    /// The caller's half of the connection ended.
-    pub(super) fn leave(&self) {
-        self.left.set(true);
     }
 
     /// Nobody waits for the answer in the making.
@@ -155,6 +169,19 @@ impl Conversation {
     }
 }
 
+/// Polls `call` only while its caller is there.
+///
+/// The connection drops the handler of a caller who has hung up, but the framework polls it once more before. In that turn it could take the
+/// place in a queue that another departed caller has just left, and send.
+pub async fn while_there<T>(conversation: Option<&Conversation>, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    poll_fn(|cx| match conversation.is_some_and(Conversation::has_left) {
+        true => Poll::Pending,
+        false => call.as_mut().poll(cx),
+    })
+    .await
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.serving.set(self.0.serving.get() - 1);
@@ -163,6 +190,8 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -201,5 +230,21 @@ mod tests {
         assert!(!talk.take_progress());
         talk.sent(1, 1);
         assert_eq!((talk.due(), talk.rests()), (None, true));
+    }
+
+    #[test]
+    fn nothing_is_begun_for_a_caller_who_has_left() {
+        let talk = Rc::new(Conversation::default());
+        let polled = Cell::new(0);
+        let count = poll_fn(|_| {
+            polled.set(polled.get() + 1);
+            Poll::<()>::Pending
+        });
+        let mut call = pin!(while_there(Some(&talk), count));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        talk.received(b"");
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        assert_eq!(polled.get(), 1);
     }
 }

@@ -64,17 +64,8 @@ impl AsyncRead for Wire {
         }
         let before = buffer.filled().len();
         let polled = self.stream()?.poll_read(cx, buffer);
-        if polled.is_ready() {
-            let received = &buffer.filled()[before..];
-            if received.is_empty() && buffer.remaining() > 0 {
-                self.conversation.leave();
-                if self.conversation.is_deserted() {
-                    // An error ends the dispatcher at once; after a mere end it would give the handler one more turn, in which a
-                    // command could still be sent.
-                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-                }
-            }
-            self.conversation.received(received);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.conversation.received(&buffer.filled()[before..]);
         }
         polled
     }

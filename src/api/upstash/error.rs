@@ -17,7 +17,7 @@ use super::super::problem::{CHALLENGE, Code, gateway_code, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
-use crate::redis::catalogue::{self, Lane, Spec};
+use crate::redis::catalogue::{self, Lane};
 use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, ServerError, meaning};
 use crate::security::{Principal, Unauthenticated};
 
@@ -140,12 +140,19 @@ impl DialectError {
         Self::not_executed(StatusCode::BAD_REQUEST, text)
     }
 
-    /// A part of the dialect that is not there.
-    pub fn not_built() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "ERR subscriptions are not available yet: publish works, and so do all commands",
-        )
+    /// A channel of the service's own.
+    pub fn reserved_channel() -> Self {
+        let text = "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
+        Self::not_executed(StatusCode::FORBIDDEN, text)
+    }
+
+    /// Turned away for want of room, or of time to live; worth asking again.
+    pub fn shed(text: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            code: Some(Code::Overloaded),
+            ..Self::not_executed(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
 
     /// The gateway got no definite answer.
@@ -163,7 +170,9 @@ impl DialectError {
 
     /// Redis answered with an error of its own.
     pub fn of_redis(error: &ServerError, outcome: Outcome) -> Self {
-        let (status, code) = match meaning(redis::cause(error)) {
+        // What ran is no trouble of the server's, whatever a script says of it.
+        let meaning = if outcome == Outcome::NotExecuted { meaning(redis::cause(error)) } else { Meaning::Caller };
+        let (status, code) = match meaning {
             Meaning::Caller | Meaning::Forbidden => (StatusCode::BAD_REQUEST, None),
             Meaning::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::RedisUnavailable)),
             Meaning::Undurable => (StatusCode::SERVICE_UNAVAILABLE, Some(Code::NotDurable)),
@@ -178,16 +187,15 @@ impl DialectError {
     }
 }
 
-/// Whether the command that was answered with `error` changed anything.
-pub fn outcome_of_reply(error: &ServerError, spec: &Spec) -> Outcome {
-    redis::outcome_of(error, spec)
-}
-
 /// The documented texts for what is not allowed.
 fn objection_text(objection: Objection, command: &Command) -> String {
     let name = command.spec().name;
     let (command, subcommand) = name.split_once('|').unwrap_or((name, ""));
     match objection {
+        Objection::NotAName => {
+            "ERR a command's name, and its subcommand's, is printable ASCII without spaces: send each argument by itself"
+                .to_owned()
+        }
         Objection::ReservedKey => {
             "NOPERM keys that begin with 'collective:' belong to the service: choose another name".to_owned()
         }

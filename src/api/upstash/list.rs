@@ -11,13 +11,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::adapt::{Adapted, Telling, adapt};
 use super::arguments::{ArgumentError, BatchSink, Sink};
 use super::ask::{Ask, Builder, Formats, Visitor};
-use super::error::{DialectError, Refusal, check, outcome_of_reply};
+use super::error::{DialectError, Refusal, check};
 use super::reply::{self, Encoding, Item};
 use super::scripts::Scripts;
 use super::{arguments, success, typed_scan};
 use crate::api::envelope::OUTCOME;
-use crate::redis::catalogue::Spec;
-use crate::redis::{Batch, Command, Ending, Outcome, Reply, Transaction};
+use crate::redis::{Batch, Command, Ending, Judge, Outcome, Reply, Transaction};
 use crate::security::Principal;
 
 /// `POST /pipeline`: a list of commands, one round trip.
@@ -93,7 +92,7 @@ struct List<'a, L> {
 /// One item of the answer.
 enum Place {
     /// Its reply is the next one.
-    Sent(&'static Spec, Telling),
+    Sent(Judge, Telling),
     /// It was sent and answered, but telling the reply failed.
     Untold(String),
     /// It was refused here.
@@ -117,10 +116,10 @@ impl<L: Load> BatchSink for List<'_, L> {
             Err(refusal) => Place::Refused(refusal),
             Ok(()) => {
                 let Adapted { command, telling } = adapt(command, self.scripts);
-                let spec = command.spec();
+                let judge = command.judge();
                 self.retold |= !matches!(telling, Telling::Verbatim);
                 self.load.push(command);
-                Place::Sent(spec, telling)
+                Place::Sent(judge, telling)
             }
         });
     }
@@ -202,8 +201,8 @@ impl Place {
                 let _ = replies.next();
                 (Item::Refused(text), Some(Outcome::NotExecuted))
             }
-            Self::Sent(spec, _) => match replies.next() {
-                Some(reply @ Reply::ServerError(error)) => (Item::Reply(reply), Some(outcome_of_reply(error, spec))),
+            Self::Sent(judge, _) => match replies.next() {
+                Some(reply @ Reply::ServerError(error)) => (Item::Reply(reply), Some(judge.outcome(error))),
                 Some(reply) => (Item::Reply(reply), None),
                 // The gateway gives all replies or none, so there is one for each place that was sent.
                 None => (Item::Refused("ERR the reply is missing"), Some(Outcome::Unknown)),

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::adapt::{Adapted, Telling, adapt};
 use super::ask::{Ask, Builder, Formats, Visitor};
-use super::error::{DialectError, check, outcome_of_reply};
+use super::error::{DialectError, check};
 use super::{arguments, path, reply, success, typed_scan};
 use crate::redis::{Command, Reply};
 
@@ -52,7 +52,7 @@ async fn answer(command: Command, ask: &Ask) -> Result<HttpResponse, DialectErro
         other => other.tell(&mut reply),
     }
     if let Reply::ServerError(error) = &reply {
-        return Err(DialectError::of_redis(error, outcome_of_reply(error, command.spec())));
+        return Err(DialectError::of_redis(error, command.judge().outcome(error)));
     }
     let mut out = Vec::with_capacity(64);
     reply::write_result(&mut out, &reply, ask.encoding);

@@ -1,4 +1,5 @@
-//! Bit and HyperLogLog commands. `BITFIELD` is a read only when every operation in it is `GET`.
+//! Bit and HyperLogLog commands. `BITFIELD` is a read only when every operation in it is `GET`; `PFMERGE` keeps what its destination
+//! held, so it is not absorbing.
 
 use super::row::{ALL, FROM_SECOND, KEY, NONE, SECOND, admin, flags, once, read, stable, unstable};
 use super::{Rule, Spec};
@@ -14,7 +15,7 @@ pub(super) const ROWS: &[Spec] = &[
     unstable("PFADD", -2, KEY, flags!(write denyoom fast), "2.8.9"),
     read("PFCOUNT", -2, ALL, flags!(readonly), "2.8.9"),
     admin("PFDEBUG", 3, SECOND, flags!(write denyoom admin), "2.8.9").heavy().never(),
-    stable("PFMERGE", -2, ALL, flags!(write denyoom), "2.8.9").heavy(),
+    unstable("PFMERGE", -2, ALL, flags!(write denyoom), "2.8.9").heavy(),
     admin("PFSELFTEST", 1, NONE, flags!(admin), "2.8.9").heavy().never(),
     unstable("SETBIT", 4, KEY, flags!(write denyoom), "2.2.0"),
 ];

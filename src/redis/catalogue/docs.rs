@@ -30,13 +30,18 @@ class decides:
 | retry class | meaning | after a lost reply |
 |---|---|---|
 | read | changes nothing | sent again |
-| idempotent | twice leaves the same state and gives the same reply | the old connection is fenced off, then sent again |
-| idempotent, reply may differ | twice leaves the same state, but the second reply may differ: a repeated `SADD` answers 0, and its caller would believe it was a duplicate | not sent again unless the caller opts in with `Idempotency-Key` or `Collective-Retry: state` |
+| idempotent | absorbing: state and reply do not depend on what it replaces, so running again later, behind others' writes, is as good as running once then | the old connection is fenced off, then sent again |
+| idempotent, reply may differ | twice in a row leaves the same state, but the second reply may differ: a repeated `SADD` answers 0, and its caller would believe it was a duplicate | not sent again unless the caller opts in with `Idempotency-Key` or `Collective-Retry: state` |
 | conditional | decides by what it finds, so a repetition would contradict its own first answer | not sent again; the outcome is `unknown` |
 | non-idempotent | every run counts | never sent again; the outcome is `unknown` |
 | blocking | waits inside Redis | not available |
 | connection state | changes the connection it runs on | not available |
 | administration | changes the server | never sent again |
+
+That a write twice in a row is the same as once is not enough to repeat it, since others may write in between: `LSET` and `LTRIM`
+count positions that a push moves, so they are non-idempotent. A `*STORE` command repeated after its sources changed stores the newer
+result, which is what one later run stores. `DELETE` of `/v1/keys` and of `/v1/counters` ignores the reply of its command, so it is
+idempotent although `DEL` is not.
 
 A pipeline is sent again only if every command in it is a read.
 

@@ -12,7 +12,7 @@ pub(super) const ROWS: &[Spec] = &[
     read("JSON.ARRLEN", -2, KEY, flags!(readonly module), "1.0.0"),
     once("JSON.ARRPOP", -2, KEY, flags!(write module), "1.0.0"),
     once("JSON.ARRTRIM", 5, KEY, flags!(write module), "1.0.0"),
-    unstable("JSON.CLEAR", -2, KEY, flags!(write module), "2.0.0"),
+    unstable("JSON.CLEAR", -2, KEY, flags!(write module), "2.0.0").by(Rule::JsonDelete),
     admin("JSON.DEBUG", -2, UNKNOWN_KEYS, flags!(module), "1.0.0").container().scope("admin"),
     read("JSON.DEBUG|HELP", 2, NONE, flags!(readonly module), "1.0.0").scope("admin"),
     read("JSON.DEBUG|MEMORY", -3, SECOND, flags!(readonly module), "1.0.0").scope("admin"),

@@ -198,12 +198,9 @@ pub(super) fn sort_options(args: &(impl Arguments + ?Sized)) -> SortOptions {
 
 fn sort(args: &(impl Arguments + ?Sized), visit: &mut impl FnMut(usize)) -> Result<(), KeysUnknown> {
     let options = sort_options(args);
-    if options.patterns || options.unknown {
-        return Err(KeysUnknown);
-    }
     range(args.count(), 1, 1, 1, visit);
     options.destination.filter(|at| *at < args.count()).into_iter().for_each(visit);
-    Ok(())
+    if options.patterns || options.unknown { Err(KeysUnknown) } else { Ok(()) }
 }
 
 /// Positions of the destinations of `GEORADIUS … STORE key STOREDIST key`.
@@ -303,6 +300,14 @@ mod tests {
         ] {
             assert_eq!(keys(call), Err(KeysUnknown), "{call}");
         }
+    }
+
+    #[test]
+    fn what_is_certain_is_named_even_beside_what_is_not() {
+        let args = words("sort a by w_* get x_* store d");
+        let mut positions = Vec::new();
+        assert_eq!(key_positions(find(&args), &args, &mut positions), Err(KeysUnknown));
+        assert_eq!(positions, [1, 7]);
     }
 
     #[test]

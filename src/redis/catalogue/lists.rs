@@ -1,6 +1,7 @@
-//! List commands. Pushing and popping is `once`; the blocking forms never run on a shared connection.
+//! List commands. Pushing and popping is `once`, and so is what counts positions: they move under it. The blocking forms never run
+//! on a shared connection.
 
-use super::row::{ALL_BUT_LAST, COUNT_1, COUNT_2, KEY, TWO, blocking, flags, once, read, stable};
+use super::row::{ALL_BUT_LAST, COUNT_1, COUNT_2, KEY, TWO, blocking, flags, once, read};
 use super::{Rule, Spec};
 
 /// Lists, sorted by name.
@@ -23,8 +24,8 @@ pub(super) const ROWS: &[Spec] = &[
     once("LPUSHX", -3, KEY, flags!(write denyoom fast), "2.2.0"),
     read("LRANGE", 4, KEY, flags!(readonly), "1.0.0").heavy(),
     once("LREM", 4, KEY, flags!(write), "1.0.0").by(Rule::ListRemove),
-    stable("LSET", 4, KEY, flags!(write denyoom), "1.0.0"),
-    once("LTRIM", 4, KEY, flags!(write), "1.0.0").by(Rule::ListTrim),
+    once("LSET", 4, KEY, flags!(write denyoom), "1.0.0"),
+    once("LTRIM", 4, KEY, flags!(write), "1.0.0"),
     once("RPOP", -2, KEY, flags!(write fast), "1.0.0"),
     once("RPOPLPUSH", 3, TWO, flags!(write denyoom), "1.2.0"),
     once("RPUSH", -3, KEY, flags!(write denyoom fast), "1.0.0"),

@@ -13,8 +13,8 @@
 //! | `docs` | the table as a document |
 //! | the others | one family of commands each |
 //!
-//! Limits: what is not in the table is [`UNKNOWN`]: sent when asked for, never repeated, its keys unnameable. A rule
-//! errs on the side of "do not repeat".
+//! Words are compared as Redis compares them, up to a zero byte. Limits: what is not in the table is [`UNKNOWN`]: sent when
+//! asked for, never repeated, its keys unnameable. A rule errs on the side of "do not repeat".
 
 mod docs;
 mod keys;
@@ -242,6 +242,7 @@ impl Name {
 
     /// Appends a part and returns all there is; `None` when no row is that long.
     fn push(&mut self, part: &[u8]) -> Option<&[u8]> {
+        let part = as_c_reads(part);
         let end = self.length + part.len();
         let room = self.bytes.get_mut(self.length..end)?;
         room.copy_from_slice(part);
@@ -251,9 +252,22 @@ impl Name {
     }
 }
 
-/// Option words are compared as Redis does: letter case does not matter.
+/// Option words are compared as Redis does: letter case does not matter, and a zero byte ends the word.
 fn is_word(argument: &[u8], word: &str) -> bool {
-    argument.eq_ignore_ascii_case(word.as_bytes())
+    as_c_reads(argument).eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// What Redis' comparisons see of an argument: they are those of C, so `STORE\0x` is `STORE` to them.
+fn as_c_reads(argument: &[u8]) -> &[u8] {
+    argument.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Whether these can be the names of a command and its subcommand: printable ASCII and nothing else.
+///
+/// Anything else is no command Redis has, and may be one to its comparisons all the same (`CLIENT\0x`).
+pub fn names_are_plain(spec: &Spec, args: &(impl Arguments + ?Sized)) -> bool {
+    let names = 1 + usize::from(spec.container || spec.name.contains('|'));
+    (0..names).filter_map(|at| args.at(at)).all(|name| name.iter().all(u8::is_ascii_graphic))
 }
 
 /// A call written as one line, for tests.
@@ -299,6 +313,15 @@ mod tests {
         }
         assert_eq!(find(&Vec::<&[u8]>::new()), &UNKNOWN);
         assert_eq!(find(&[&b""[..]][..]), &UNKNOWN);
+    }
+
+    #[test]
+    fn names_are_printable_ascii() {
+        let plain = |args: &[&[u8]]| names_are_plain(find(args), args);
+        assert!(plain(&[b"get", b"\xff\x00"]) && plain(&[b"OBJECT", b"freq", b"\x00"]) && plain(&[]) && plain(&[b""]));
+        for args in [&[&b"GET\0"[..]][..], &[b"GET k", b"k"], &[b"g\xc3\xa9t"], &[b"OBJECT", b"FREQ\0x", b"k"]] {
+            assert!(!plain(args), "{args:?}");
+        }
     }
 
     #[test]

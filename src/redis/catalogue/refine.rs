@@ -33,8 +33,6 @@ pub enum Rule {
     ConditionalWith(Condition),
     /// `SET`: plain or with an expiry it is idempotent; `NX XX GET IF…` make it conditional.
     Set,
-    /// `LTRIM key 0 n` is idempotent.
-    ListTrim,
     /// `LREM key 0 value` removes all there are, so only its reply differs.
     ListRemove,
     /// `ZADD`: `INCR` counts, `NX XX GT LT` are conditions.
@@ -61,7 +59,7 @@ pub enum Rule {
     SeriesRead,
     /// `FUNCTION LOAD` overwrites with `REPLACE`.
     FunctionLoad,
-    /// `JSON.DEL` through an index, filter or recursive path may hit another element next time.
+    /// `JSON.DEL` and `JSON.CLEAR` through an index, filter or recursive path may hit another element next time.
     JsonDelete,
     /// The same for `JSON.SET` and `JSON.MERGE`, which also know `NX` and `XX`.
     JsonWrite,
@@ -105,7 +103,6 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
             if conditional { Class::Conditional } else { spec.class }
         }
         Rule::Set => set(args),
-        Rule::ListTrim => list_trim(args),
         Rule::ListRemove => if_else(number(args, 2) == Some(0), Class::Unstable, spec.class),
         Rule::SortedSetAdd => sorted_set_add(spec, args),
         Rule::Copy => if_else(copy_replaces(args), Class::Unstable, spec.class),
@@ -115,7 +112,7 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
         Rule::GeoRadius => geo_radius(spec, args),
         Rule::BitField => bit_field(args),
         Rule::StreamTrim => stream_trim(spec, args),
-        Rule::GroupPosition => if_else(args.at(4) == Some(b"$"), Class::NonIdempotent, spec.class),
+        Rule::GroupPosition => if_else(is_word_at(args, 4, "$"), Class::NonIdempotent, spec.class),
         Rule::StreamRead => if_else(stream_options(args).block, Class::Blocking, spec.class),
         Rule::SeriesRead => if_else(any_word(args, 3, "BLOCK"), Class::Blocking, spec.class),
         Rule::FunctionLoad => if_else(any_word(args, 2, "REPLACE"), Class::Idempotent, spec.class),
@@ -173,11 +170,6 @@ fn set(args: &(impl Arguments + ?Sized)) -> Class {
         };
     }
     class
-}
-
-fn list_trim(args: &(impl Arguments + ?Sized)) -> Class {
-    let keeps_a_prefix = number(args, 2) == Some(0) && number(args, 3).is_some_and(|end| end >= 0);
-    if_else(keeps_a_prefix, Class::Idempotent, Class::NonIdempotent)
 }
 
 fn sorted_set_add(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
@@ -244,7 +236,7 @@ fn bit_field(args: &(impl Arguments + ?Sized)) -> Class {
 }
 
 fn stream_trim(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
-    let approximate = args.at(3) == Some(b"~") || any_word(args, 4, "LIMIT");
+    let approximate = is_word_at(args, 3, "~") || any_word(args, 4, "LIMIT");
     if_else(approximate, Class::NonIdempotent, spec.class)
 }
 
@@ -263,6 +255,10 @@ fn wandering_path(args: &(impl Arguments + ?Sized)) -> bool {
 
 fn is_any(word: &[u8], known: &[&str]) -> bool {
     known.iter().any(|known| is_word(word, known))
+}
+
+fn is_word_at(args: &(impl Arguments + ?Sized), at: usize, word: &str) -> bool {
+    args.at(at).is_some_and(|argument| is_word(argument, word))
 }
 
 fn number(args: &(impl Arguments + ?Sized), at: usize) -> Option<i64> {
@@ -313,13 +309,20 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_trimmed_and_cleared_idempotently_only_from_the_head() {
-        all(Idempotent, &["ltrim k 0 9", "ltrim k 0 0"]);
-        all(
-            NonIdempotent,
-            &["ltrim k 1 9", "ltrim k 0 -2", "ltrim k -5 -1", "ltrim k 0 x", "lrem k 1 v", "lrem k -1 v"],
-        );
+    fn positions_of_a_list_move_so_what_counts_them_runs_once() {
+        all(NonIdempotent, &["lset k 0 v", "lset k -1 v", "ltrim k 0 9", "ltrim k -5 -1", "lrem k 1 v", "lrem k -1 v"]);
         all(Unstable, &["lrem k 0 v"]);
+    }
+
+    /// What is left must not depend on what was there: else a push between two runs is lost, or a bit of the past kept.
+    #[test]
+    fn only_what_absorbs_everything_before_it_is_idempotent() {
+        all(
+            Idempotent,
+            &["set k v", "mset a 1 b 2", "hmset k f v", "psetex k 1 v", "bitop and d a b", "restore k 0 x replace"],
+        );
+        all(Unstable, &["setrange k 3 v", "pfmerge d a", "json.clear k $.a"]);
+        all(NonIdempotent, &["json.clear k $.a[0]", "json.set k $.a[0] 1", "json.set k a[0] 1", "json.forget k $..a"]);
     }
 
     #[test]

@@ -28,13 +28,20 @@ impl Lane {
 /// What may be done when a command was sent and its reply never came.
 ///
 /// Only [`Class::Read`] and [`Class::Idempotent`] may be sent again without being asked to.
+///
+/// A repetition comes later than the first run, and others may have written in between. So it is not enough that a write twice in a
+/// row is the same as once. An [`Class::Idempotent`] one is *absorbing*: what it leaves in the places it writes, and what it answers,
+/// does not depend on what they held, so a run, anybody's writes and a second run leave what those writes and one run would.
+/// `SET` is. `LSET key 0 value` is not: after a push in between it overwrites another element than before, and both are lost. Results
+/// computed from other keys (`SUNIONSTORE`) are those of the later run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Changes nothing: may always be sent again.
     Read,
-    /// The same state and the same reply when it runs twice.
+    /// The same state and the same reply when it runs again, whatever was written in between.
     Idempotent,
-    /// The same state when it runs twice, but the second reply may differ (`DEL` answers 0).
+    /// The same state when it runs twice in a row, but the second reply may differ (`DEL` answers 0), or others' writes in between
+    /// show in the result (`PFMERGE`).
     Unstable,
     /// Decides by what it finds, so a repetition would contradict its own first answer (`SET … NX`).
     Conditional,
@@ -164,6 +171,10 @@ pub struct Spec {
     pub since: &'static str,
     /// It has subcommands; this row then stands for any subcommand not in the table.
     pub container: bool,
+    /// It runs code that we do not know: what it answers, errors included, may be anything, after any effect.
+    pub code: bool,
+    /// Redis quotes its arguments in error lines, byte for byte: a line that is no UTF-8 costs the connection it comes over.
+    pub quotes: bool,
     /// How its arguments change the class.
     pub rule: Rule,
 }
@@ -179,7 +190,21 @@ impl Spec {
     ) -> Self {
         let lane = if matches!(class, Class::Read) { Lane::Read } else { Lane::Write };
         let (weight, access, rule) = (Weight::Light, Access::Open, Rule::Fixed);
-        Self { name, arity, lane, class, weight, access, keys, flags, since, container: false, rule }
+        Self {
+            name,
+            arity,
+            lane,
+            class,
+            weight,
+            access,
+            keys,
+            flags,
+            since,
+            container: false,
+            code: false,
+            quotes: false,
+            rule,
+        }
     }
 
     pub(super) const fn heavy(self) -> Self {
@@ -198,15 +223,23 @@ impl Spec {
         Self { container: true, ..self }
     }
 
+    pub(super) const fn code(self) -> Self {
+        Self { code: true, ..self }
+    }
+
+    pub(super) const fn quotes(self) -> Self {
+        Self { quotes: true, ..self }
+    }
+
     pub(super) const fn by(self, rule: Rule) -> Self {
         Self { rule, ..self }
     }
 }
 
 /// What is assumed of a command that is not in the table: the worst, except that Redis may be asked.
-pub static UNKNOWN: Spec = BLANK;
+pub static UNKNOWN: Spec = BLANK.code().quotes();
 
-/// A value to fill arrays with, and the content of [`UNKNOWN`].
+/// A value to fill arrays with, and what [`UNKNOWN`] begins with.
 pub(super) const BLANK: Spec = once("", -1, Keys::Unknown, &[], "");
 
 macro_rules! constructors {
@@ -227,9 +260,9 @@ macro_rules! constructors {
 constructors! {
     /// Changes nothing.
     read = Read;
-    /// An idempotent write whose reply is stable.
+    /// An absorbing write: state and reply depend on nothing it replaces.
     stable = Idempotent;
-    /// An idempotent write whose reply is not.
+    /// The same twice in a row, but not its reply, or not with others' writes in between.
     unstable = Unstable;
     /// Depends on what it finds, or consumes it.
     conditional = Conditional;

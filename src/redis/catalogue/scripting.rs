@@ -8,9 +8,11 @@ use super::{Rule, Spec};
 pub(super) const ROWS: &[Spec] = &[
     once("EVAL", -3, COUNT_2, flags!(noscript stale skip_monitor no_mandatory_keys movablekeys), "2.6.0")
         .heavy()
+        .code()
         .scope("scripts"),
     once("EVALSHA", -3, COUNT_2, flags!(noscript stale skip_monitor no_mandatory_keys movablekeys), "2.6.0")
         .heavy()
+        .code()
         .scope("scripts"),
     read(
         "EVALSHA_RO",
@@ -20,15 +22,19 @@ pub(super) const ROWS: &[Spec] = &[
         "7.0.0",
     )
     .heavy()
+    .code()
     .scope("scripts"),
     read("EVAL_RO", -3, COUNT_2, flags!(readonly noscript stale skip_monitor no_mandatory_keys movablekeys), "7.0.0")
         .heavy()
+        .code()
         .scope("scripts"),
     once("FCALL", -3, COUNT_2, flags!(noscript stale skip_monitor no_mandatory_keys movablekeys), "7.0.0")
         .heavy()
+        .code()
         .scope("scripts"),
     read("FCALL_RO", -3, COUNT_2, flags!(readonly noscript stale skip_monitor no_mandatory_keys movablekeys), "7.0.0")
         .heavy()
+        .code()
         .scope("scripts"),
     once("FUNCTION", -2, UNKNOWN_KEYS, flags!(), "7.0.0").container().scope("admin"),
     admin("FUNCTION|DELETE", 3, NONE, flags!(write noscript), "7.0.0").scope("admin"),

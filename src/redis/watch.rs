@@ -1,0 +1,100 @@
+//! Waiting for one reply: two bounds, a slow call counted while it is still in flight, and what excuses a late reply.
+//!
+//! One timer serves both bounds: it first marks the call as slow, then ends it. A heavy command is slow by nature and a long
+//! transfer is progress (D6), so neither counts against the server; whether it stalls is the stall detector's to say.
+//! Limits: bytes are counted per connection, so a small reply behind a large one is excused with it.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use redis_rs::RedisResult;
+
+use super::catalogue::Weight;
+use super::link::Traffic;
+use super::settings::Settings;
+use crate::resilience::breaker::{Admission, Verdict};
+use crate::resilience::{Deadline, Moment};
+
+/// Bytes that arrived on the connection during one attempt from which on its lateness says nothing of the server: small replies
+/// do not add up to this in 400 ms.
+const LONG_TRANSFER: u64 = 4 * 1024 * 1024;
+/// After a timeout the driver gets this long to hand over a reply that already lies in our own socket: if this process was
+/// paused, the server is not to blame.
+const GRACE: Duration = Duration::from_millis(2);
+
+/// How waiting for a reply ended.
+pub(super) enum Waited<R> {
+    Reply(RedisResult<R>),
+    TimedOut,
+    CallerExpired,
+}
+
+/// One wait, with the breaker's admission for it.
+pub(super) struct Watch<'a> {
+    admission: Admission<'a>,
+    traffic: &'a Traffic,
+    bytes_before: u64,
+    heavy: bool,
+    slow_after: Option<Duration>,
+    sent_at: Moment,
+    limit: Duration,
+    cut_by_caller: bool,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(
+        settings: &Settings,
+        admission: Admission<'a>,
+        traffic: &'a Traffic,
+        weight: Weight,
+        sent_at: Moment,
+        deadline: Deadline,
+    ) -> Self {
+        let remaining = deadline.remaining(sent_at);
+        let heavy = weight == Weight::Heavy;
+        let limit = if heavy { remaining } else { remaining.min(settings.attempt_timeout) };
+        let slow_after = (!heavy).then_some(settings.breaker.slow_call_after).filter(|after| *after < limit);
+        let cut_by_caller = remaining < settings.attempt_timeout;
+        let bytes_before = traffic.bytes_read();
+        Self { admission, traffic, bytes_before, heavy, slow_after, sent_at, limit, cut_by_caller }
+    }
+
+    /// Waits until the reply is there or a bound is reached.
+    pub(super) async fn wait<R>(&mut self, reply: impl Future<Output = RedisResult<R>>) -> Waited<R> {
+        let mut reply = pin!(reply);
+        let mut timer = pin!(tokio::time::sleep(self.slow_after.unwrap_or(self.limit)));
+        loop {
+            tokio::select! {
+                biased;
+                result = reply.as_mut() => return Waited::Reply(result),
+                () = timer.as_mut() => match self.slow_after.take() {
+                    Some(after) => {
+                        self.mark_slow(after);
+                        let end = timer.deadline() + self.limit.saturating_sub(after);
+                        timer.as_mut().reset(end);
+                    }
+                    None if self.cut_by_caller => return Waited::CallerExpired,
+                    None => return tokio::time::timeout(GRACE, reply).await.map_or(Waited::TimedOut, Waited::Reply),
+                },
+            }
+        }
+    }
+
+    /// True if lateness says nothing of the server.
+    pub(super) fn excused(&self) -> bool {
+        self.heavy || self.traffic.bytes_read() - self.bytes_before >= LONG_TRANSFER
+    }
+
+    /// Tells the breaker how the call ended.
+    pub(super) fn finish(self, verdict: Verdict, now: Moment) {
+        let excused = self.excused();
+        let admission = if excused { self.admission.untimed() } else { self.admission };
+        admission.finish(verdict, now);
+    }
+
+    fn mark_slow(&mut self, after: Duration) {
+        if !self.excused() {
+            self.admission.slow(self.sent_at + after);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Connections that go bad alone: stuck, demoted, lost, starved by large transfers. Nothing opens, and callers hardly notice.
+//!
+//! Each of these once opened breakers for everyone or went on failing for half an hour. Limits: one gateway, one or two servers.
+
+use std::time::Duration;
+
+use crate::harness::{App, Client, Options, Proxy, Redis, eventually};
+
+async fn openings(client: &Client) -> u64 {
+    let status = client.status().await;
+    let breakers = status["breakers"].as_array().expect("breakers").clone();
+    breakers.iter().map(|breaker| breaker["opened_total"].as_u64().expect("a count")).sum()
+}
+
+/// Steady light load until `done` says so; the share of answers that were 200.
+async fn load_until(client: &Client, mut done: impl AsyncFnMut() -> bool) -> f64 {
+    let (mut asked, mut good) = (0.0, 0.0);
+    while !done().await {
+        for answer in futures_util::future::join_all((0..4).map(|_| client.get_key("k"))).await {
+            asked += 1.0;
+            good += f64::from(u8::from(answer.status == 200));
+        }
+    }
+    good / asked
+}
+
+#[tokio::test]
+async fn a_stuck_connection_is_replaced_while_others_serve() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 4);
+    let app = App::with_redis(&proxy.url()).set("server.workers", 1).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    eventually(Duration::from_secs(3), async || {
+        client.get_key("k").await;
+        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number") >= 4
+    })
+    .await;
+    // One of the worker's connections swallows its next request for good; the others answer.
+    proxy.only(&["GETDEL"]);
+    proxy.hold_requests();
+    let answer = client.delete_key("absent").await;
+    assert!(matches!(answer.status, 204 | 503 | 504), "{} {}", answer.status, answer.text());
+    let healthy = eventually(Duration::from_secs(3), async || {
+        let calls = (0..8).map(|_| client.get_key("k"));
+        futures_util::future::join_all(calls)
+            .await
+            .iter()
+            .all(|answer| answer.status == 200 && answer.elapsed < Duration::from_millis(300))
+    })
+    .await;
+    assert!(healthy < Duration::from_secs(2), "served again after {healthy:?}");
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
+async fn a_demoted_primary_is_left_behind() {
+    let (old, new) = (Redis::start(Options::default()).await, Redis::start(Options::default()).await);
+    let switch = Proxy::start(old.address(), 6);
+    let app = App::with_redis(&switch.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    // The old primary becomes a replica of the new one; its connections stay alive and refuse writes.
+    let port = new.port().to_string();
+    old.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+    eventually(Duration::from_secs(5), async || client.put_key("k", "w").await.json()["code"] == "redis_unavailable")
+        .await;
+    old.command(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually(Duration::from_secs(3), async || client.put_key("k", "w").await.is_success()).await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_up_for() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("server.workers", 1).start().await;
+    let client = app.client();
+    let connections = async || {
+        client.get_key("k").await;
+        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number")
+    };
+    // Two light ones and the keeper's heartbeat, and the one that asks.
+    let whole = 4;
+    eventually(Duration::from_secs(5), async || connections().await == whole).await;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    eventually(Duration::from_secs(5), async || connections().await == whole).await;
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
+async fn a_busy_script_alone_opens_no_breaker() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client().timeout_ms(5000);
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    // About half a second of work for Redis.
+    let script = "local t = redis.call('TIME') local s = t[1] * 1000000 + t[2] \
+                  repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] - s > 550000 return 'done'";
+    let answer = client.post_command(&["EVAL", script, "0"]).await;
+    assert_eq!((answer.status, answer.result()), (200, "done".into()), "{}", answer.text());
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
+async fn large_values_open_no_breaker() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    redis.command(&["SETRANGE", "large", "40000000", "x"]).await;
+    for _ in 0..3 {
+        let calls = (0..6).map(|_| client.get_key("large"));
+        for answer in futures_util::future::join_all(calls).await {
+            assert!(matches!(answer.status, 200 | 503 | 504), "{}", answer.status);
+        }
+    }
+    assert_eq!(openings(&client).await, 0, "{}", app.log());
+}
+
+#[tokio::test]
+async fn a_pause_of_our_own_blames_nobody() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    let pid = rustix::process::Pid::from_raw(app.pid() as i32).expect("a process");
+    for _ in 0..3 {
+        let calls = tokio::spawn({
+            let client = client.clone();
+            async move { futures_util::future::join_all((0..20).map(|_| client.get_key("k"))).await }
+        });
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stopped");
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("continued");
+        for answer in calls.await.expect("answers") {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    }
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
+async fn a_bad_connection_of_the_keeper_fails_no_caller() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    let share = load_until(&client, {
+        let mut rounds = 0;
+        async move || {
+            rounds += 1;
+            rounds > 200
+        }
+    })
+    .await;
+    assert!(share > 0.999, "{share}");
+}
