@@ -1,7 +1,8 @@
 //! Reading a request's body within a size and a time.
 //!
-//! A body that fits one network read is handed on without a copy, which is nearly every body. Limits: what is declared too large
-//! is refused before it is read; a chunked body is refused at the first byte over.
+//! With the body comes the deadline of the rest, because the default one starts when the request is complete. A body that fits one
+//! network read is handed on without a copy, which is nearly every body. Limits: what is declared too large is refused before it
+//! is read; a chunked body is refused at the first byte over.
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use futures_util::StreamExt;
 use std::rc::Rc;
 
 use super::acceptor::conversation::Conversation;
+use super::caller::Allowance;
+use crate::resilience::Deadline;
+use crate::telemetry::clock;
 
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +24,29 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// It did not arrive in time.
+    /// It did not arrive in the time it had.
     TooSlow(Duration),
     /// The connection ended or the framing was wrong.
     Broken,
 }
 
-/// Reads the whole body.
+/// Reads the whole body of at most `limit` bytes, in at most `timeout` or what the caller allows, and says when its answer is due.
 pub async fn read(
     request: &HttpRequest,
     payload: &mut Payload,
     limit: usize,
-    within: Duration,
-) -> Result<Bytes, BodyError> {
+    timeout: Duration,
+    allowance: Allowance,
+) -> Result<(Bytes, Deadline), BodyError> {
     if declared(request).is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
+    let within = allowance.for_body(timeout, clock::now());
     let body = tokio::time::timeout(within, whole(payload, limit)).await.unwrap_or(Err(BodyError::TooSlow(within)))?;
     if let Some(conversation) = request.conn_data::<Rc<Conversation>>() {
         conversation.body_ended();
     }
-    Ok(body)
+    Ok((body, allowance.with_body(clock::now())))
 }
 
 type Chunk = Result<Bytes, actix_web::error::PayloadError>;

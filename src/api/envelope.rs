@@ -1,22 +1,27 @@
 //! What every request and every answer has: an id, a start time, the standard headers, a place in the metrics.
 //!
 //! One small middleware instead of a stack of five: at this size each layer's boxed future would be felt. Headers are static
-//! values, the id is made from a per-thread counter. A head that was understood but is larger than allowed is refused here, before
-//! anything looks at it. Limits: what the parser refuses does not pass here: the acceptor answers it, with the same headers.
+//! values, the id is made from a per-thread counter. What no route may see is refused here (`surface.rs`), before anything looks
+//! at it. Limits: what the parser refuses does not pass here: the acceptor answers it, with the same headers; and of requests sent
+//! without waiting (pipelining), one that a HEAD follows closely may lose its body to it.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix_http::ConnectionType;
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 
-use super::acceptor::complaint::Complaint;
+use futures_util::stream;
+
 use super::acceptor::conversation::{Conversation, Turn, while_there};
+use super::surface::{self, Surface};
 use super::upstash::path as dialect;
 use super::{Worker, report};
 use crate::resilience::Moment;
@@ -64,16 +69,14 @@ pub async fn wrap(
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
     let worker = request.app_data::<web::Data<Worker>>().cloned();
-    let mut response = match worker.as_ref().and_then(|worker| objection(&request, worker)) {
-        Some(complaint) => {
-            if let Some(worker) = &worker {
-                worker.shared.metrics.head_refused(complaint.into());
-            }
-            let answer = complaint.answer(id.to_str().unwrap_or_default(), request.uri().path());
-            request.into_response(answer).map_into_right_body()
-        }
-        None => while_there(conversation.as_deref(), next.call(request)).await?.map_into_left_body(),
+    let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared));
+    let mut response = match refused {
+        Ok(()) => shaped(while_there(conversation.as_deref(), next.call(request)).await?),
+        Err(refusal) => request.into_response(refusal).map_into_right_body(),
     };
+    if method == Method::Head {
+        response = without_body(response);
+    }
     dress(response.headers_mut(), id);
     // What is left of a body stands where the next head should: such a connection has no future.
     if conversation.is_some_and(|conversation| conversation.is_closing() || conversation.has_body_left()) {
@@ -90,6 +93,30 @@ pub async fn wrap(
     Ok(response)
 }
 
+/// The answer, or if it is an error in nobody's shape the same in its surface's.
+fn shaped<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
+    match surface::reshape(response.request(), response.status(), response.headers()) {
+        None => response.map_into_left_body(),
+        Some(other) => ServiceResponse::new(response.into_parts().0, other.map_into_right_body()),
+    }
+}
+
+/// The answer to a HEAD: the length of the body, and no body.
+///
+/// The framework drops the body by what it knows of the request it *read* last, so a HEAD with another request close behind it
+/// would bring one, and the caller would read it as the next answer. A stream without chunks is left alone by it.
+fn without_body<B: MessageBody + 'static>(response: ServiceResponse<EitherBody<B>>) -> ServiceResponse<EitherBody<B>> {
+    let empty = || BodyStream::new(stream::empty::<Result<web::Bytes, Infallible>>());
+    response.map_body(|head, body| match body.size() {
+        BodySize::Sized(length) if head.status != StatusCode::NO_CONTENT => {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            head.no_chunking(true);
+            EitherBody::right(BoxBody::new(empty()))
+        }
+        _ => body,
+    })
+}
+
 /// The headers every answer carries (D29), the request id aside.
 pub const STANDARD_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -97,32 +124,18 @@ pub const STANDARD_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
 ];
 
+/// A page brings its own policy and may be kept where it says so: what is there stays.
 fn dress(headers: &mut header::HeaderMap, id: HeaderValue) {
     for (name, value) in STANDARD_HEADERS {
-        headers.insert(name, value);
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
     }
     headers.insert(REQUEST_ID, id);
 }
 
 fn begin(conversation: &Rc<Conversation>, request: &mut ServiceRequest) -> Turn {
     conversation.begin(!matches!(request.parts_mut().1, Payload::None))
-}
-
-/// What the acceptor lets pass because the parser does: heads between our limits and the parser's.
-fn objection(request: &ServiceRequest, worker: &Worker) -> Option<Complaint> {
-    /// Colon, space and line end of a field.
-    const PUNCTUATION: usize = 4;
-    let settings = &worker.shared.settings;
-    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    if line > settings.head_bytes {
-        return Some(Complaint::UriTooLong);
-    }
-    let fields = request.headers().iter();
-    let (count, bytes) = fields.fold((0, line), |(count, bytes), (name, value)| {
-        (count + 1, bytes + name.as_str().len() + value.len() + PUNCTUATION)
-    });
-    let too_large = count > settings.head_fields || bytes > settings.head_bytes;
-    too_large.then_some(Complaint::HeadTooLarge)
 }
 
 /// The route's template for metrics, from the path alone.
@@ -132,7 +145,7 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
-        _ if path.starts_with("/v1/") => Route::Unmatched,
+        _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
         _ => match dialect::route(path) {
             dialect::Route::Root => Route::CommandBody,

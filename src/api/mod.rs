@@ -12,9 +12,11 @@ pub mod envelope;
 pub mod path;
 pub mod problem;
 pub mod report;
+pub mod surface;
 pub mod trace_context;
 pub mod upstash;
 pub mod v1;
+pub mod well_known;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +38,18 @@ pub struct Settings {
     pub timeout_max: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// The largest request head, in bytes.
+    pub head_bytes: usize,
+    /// The most fields in a head.
+    pub head_fields: usize,
     /// The largest body, in bytes.
     pub body_bytes: usize,
     /// The largest single argument of a command, in bytes.
     pub argument_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
-    /// The largest request head, in bytes.
-    pub head_bytes: usize,
-    /// The most fields in a request head.
-    pub head_fields: usize,
+    /// Whom to tell about a weakness; a URI.
+    pub security_contact: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
 }
@@ -86,5 +90,8 @@ impl Worker {
 /// Mounts both surfaces. The order matters: what `/v1` does not claim belongs to the dialect.
 pub fn configure(app: &mut web::ServiceConfig) {
     v1::configure(app);
+    problem::pages::configure(app);
+    well_known::configure(app);
+    surface::configure(app);
     upstash::configure(app);
 }

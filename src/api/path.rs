@@ -14,9 +14,17 @@ pub struct BadPercent {
     pub offset: usize,
 }
 
-/// The raw path after `prefix`, or the empty text if the path is not below it.
+/// The raw path after `prefix`, below which the router has found it.
+///
+/// Segments are counted and not compared: the router takes `/%761/keys/a` for `/v1/keys/a`, as it should, and whoever compared
+/// the raw text would find no name in it and read the empty one.
 pub fn after<'a>(request: &'a HttpRequest, prefix: &str) -> &'a str {
-    request.uri().path().strip_prefix(prefix).unwrap_or_default()
+    below(request.uri().path(), prefix)
+}
+
+fn below<'a>(path: &'a str, prefix: &str) -> &'a str {
+    let segments = prefix.matches('/').count();
+    path.splitn(segments + 1, '/').nth(segments).unwrap_or_default()
 }
 
 /// Decodes `%XX` once; everything else, `+` included, stands for itself.
@@ -54,6 +62,15 @@ fn hex(digit: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_found_below_a_prefix_however_it_is_spelled() {
+        for path in ["/v1/keys/a//b/", "/%76%31/keys/a//b/", "/v1/%6beys/a//b/"] {
+            assert_eq!(below(path, "/v1/keys/"), "a//b/", "{path}");
+        }
+        assert_eq!(below("/v1/keys/", "/v1/keys/"), "");
+        assert_eq!(below("/v1/keys/../x", "/v1/keys/"), "../x");
+    }
 
     #[test]
     fn percent_sequences_are_decoded_once() {

@@ -102,6 +102,9 @@ pub static KEYS: &[Key] = &[
     key("server.body_timeout", duration(ms(100), s(300)), "10s",
         "How long a request body may take to arrive.",
         "16 MiB in 10 s is 13 Mbit/s; slower uploads of that size raise this value or send less."),
+    unset("server.security_contact", Kind::Contact,
+        "Whom to tell about a weakness, given out at `/.well-known/security.txt` (RFC 9116).",
+        "Unset: that page is 404. A made-up address would swallow the one mail that matters."),
 
     key("ops.bind", Kind::Socket, "127.0.0.1:8081",
         "Address and port of the operator listener (probes, status, metrics). Never the public port.",

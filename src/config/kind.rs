@@ -50,6 +50,8 @@ pub enum Kind {
     },
     /// Short lower-case name.
     Alias,
+    /// URI at which people can be reached.
+    Contact,
     /// Log level or directives.
     LogLevel,
     /// `true` or `false`.
@@ -153,6 +155,7 @@ impl Kind {
             Self::Token => read_token(text),
             Self::TokenDigests => read_digests(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
+            Self::Contact => read_contact(text),
             Self::LogLevel => read_level(text),
             Self::Flag => read_flag(text),
             Self::Count { least, most } => read_count(text, least, most),
@@ -171,6 +174,7 @@ impl Kind {
             Self::Directory => "path",
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
+            Self::Contact => "URI",
             Self::TokenDigests => "list of texts",
             Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
@@ -193,6 +197,7 @@ impl Kind {
                 format!("up to {MOST_DIGESTS}, 64 hexadecimal digits each; as one text: separated by commas")
             }
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
+            Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
             Self::Count { least, most } => format!("{least} to {most}"),
             Self::Duration { least, most } => between(*least, *most),
@@ -217,6 +222,7 @@ impl Kind {
         match self {
             Self::RedisUrl => "redis://127.0.0.1:6379/0",
             Self::Username => "collective",
+            Self::Contact => "mailto:security@example.com",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::SecretFile { .. } => "/run/secrets/<name>",
@@ -339,6 +345,20 @@ fn read_alias(text: &str) -> Result<ValueKind, Complaint> {
     Err(Complaint::new(
         format!("{} is not a name that breakers and metrics can carry", quoted(text)),
         "write 1 to 32 of a-z, 0-9, `_`, `-`, a letter first",
+    ))
+}
+
+fn read_contact(text: &str) -> Result<ValueKind, Complaint> {
+    let reachable = ["mailto:", "https://", "tel:"].iter().any(|scheme| {
+        text.strip_prefix(scheme)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+    });
+    if reachable {
+        return Ok(text.into());
+    }
+    Err(Complaint::new(
+        format!("{} is not a URI at which somebody can be reached", quoted(text)),
+        "write mailto:security@example.com, https://example.com/security or tel:+1-201-555-0123",
     ))
 }
 
@@ -482,6 +502,16 @@ mod tests {
         let kind = Kind::Choice { built: &["standalone"], planned: &["cluster"] };
         assert!(kind.read_text("cluster").unwrap_err().rule.contains("not built yet"));
         assert!(kind.read_text("clutser").unwrap_err().rule.contains("known words"));
+    }
+
+    #[test]
+    fn a_contact_is_a_uri_on_one_line() {
+        for good in ["mailto:a@b.example", "https://b.example/security", "tel:+1-201-555-0123"] {
+            assert!(Kind::Contact.read_text(good).is_ok(), "{good}");
+        }
+        for bad in ["a@b.example", "http://b.example", "mailto:", "mailto:a@b.example\nContact: x", "mailto:a b"] {
+            assert!(Kind::Contact.read_text(bad).unwrap_err().way_out.contains("mailto:"), "{bad}");
+        }
     }
 
     #[test]

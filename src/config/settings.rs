@@ -73,6 +73,8 @@ pub struct Server {
     pub client_write_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Whom to tell about a weakness; `None` = nobody is named.
+    pub security_contact: Option<String>,
 }
 
 /// `ops.*`: the operator listener.

@@ -4,7 +4,7 @@
 //! an ambiguous end it is never sent again, the caller is told `unknown` (D3).
 //! Limits: bounds, `on_limit`, lifetimes and idempotency keys are not built yet.
 
-use super::{Failure, FailureKind, Namespace};
+use super::{Failure, FailureKind, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};
 use crate::resilience::Deadline;
@@ -31,13 +31,13 @@ impl<'a> Counters<'a> {
         }
     }
 
-    /// The value, or `None` when there is no such counter.
-    pub async fn read(&self, name: &[u8], deadline: Deadline) -> Result<Option<i64>, Failure> {
+    /// The value; nothing when there is no such counter.
+    pub async fn read(&self, name: &[u8], deadline: Deadline) -> Result<Found<i64>, Failure> {
         let answer = self.gateway.run(&Command::of(&[b"GET", self.names.key(name)?]), deadline).await?;
         match answer.reply {
-            Reply::Nil => Ok(None),
+            Reply::Nil => Ok(Found { value: None, attempts: answer.attempts }),
             Reply::BulkString(text) => match str::from_utf8(&text).ok().and_then(|text| text.parse().ok()) {
-                Some(value) => Ok(Some(value)),
+                Some(value) => Ok(Found { value: Some(value), attempts: answer.attempts }),
                 None => Err(Failure { attempts: answer.attempts, ..Failure::before_sending(FailureKind::WrongType) }),
             },
             other => Err(Failure::of_reply(&other, answer.attempts)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
-use super::{Failure, Namespace};
+use super::{Failure, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::{Batch, Command, CommandBuilder, Gateway, Reply};
 use crate::resilience::Deadline;
@@ -96,18 +96,18 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The content, or `None` when there is no such key.
-    pub async fn get(&self, name: &[u8], deadline: Deadline) -> Result<Option<Vec<u8>>, Failure> {
+    /// The content; nothing when there is no such key.
+    pub async fn get(&self, name: &[u8], deadline: Deadline) -> Result<Found<Vec<u8>>, Failure> {
         let answer = self.gateway.run(&Command::of(&[b"GET", self.names.key(name)?]), deadline).await?;
         match answer.reply {
-            Reply::Nil => Ok(None),
-            Reply::BulkString(content) => Ok(Some(content)),
+            Reply::Nil => Ok(Found { value: None, attempts: answer.attempts }),
+            Reply::BulkString(content) => Ok(Found { value: Some(content), attempts: answer.attempts }),
             other => Err(Failure::of_reply(&other, answer.attempts)),
         }
     }
 
-    /// Tag, length and remaining lifetime, or `None` when there is no such key.
-    pub async fn inspect(&self, name: &[u8], deadline: Deadline) -> Result<Option<Facts>, Failure> {
+    /// Tag, length and remaining lifetime; nothing when there is no such key.
+    pub async fn inspect(&self, name: &[u8], deadline: Deadline) -> Result<Found<Facts>, Failure> {
         let key = self.names.key(name)?;
         let mut questions = Batch::with_capacity(2);
         questions.push(Command::of(&[b"GET", key]));
@@ -115,7 +115,7 @@ impl<'a> Keys<'a> {
         let answer = self.gateway.run_batch(&questions, deadline).await?;
         let [content, ttl] = answer.reply.as_slice() else { return Err(Failure::unexpected(answer.attempts)) };
         let content = match content {
-            Reply::Nil => return Ok(None),
+            Reply::Nil => return Ok(Found { value: None, attempts: answer.attempts }),
             Reply::BulkString(content) => content,
             other => return Err(Failure::of_reply(other, answer.attempts)),
         };
@@ -124,7 +124,8 @@ impl<'a> Keys<'a> {
             Reply::Int(millis) => u64::try_from(*millis).ok().map(Duration::from_millis),
             other => return Err(Failure::of_reply(other, answer.attempts)),
         };
-        Ok(Some(Facts { etag: ETag::of(content), length: content.len(), ttl }))
+        let facts = Facts { etag: ETag::of(content), length: content.len(), ttl };
+        Ok(Found { value: Some(facts), attempts: answer.attempts })
     }
 
     /// Removes the key; fine if there is none.

@@ -11,3 +11,12 @@ mod namespace;
 
 pub use failure::{Failure, FailureKind};
 pub use namespace::{Namespace, Reserved};
+
+/// What a read found. That there is nothing is Redis' decision, too, and its caller is told how often Redis was asked.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// What there is, if there is anything.
+    pub value: Option<T>,
+    /// Attempts handed to Redis.
+    pub attempts: u32,
+}

@@ -179,11 +179,12 @@ fn api_settings(settings: &Settings) -> api::Settings {
         timeout: settings.requests.timeout,
         timeout_max: settings.requests.timeout_max,
         body_timeout: settings.server.body_timeout,
+        head_bytes: settings.limits.head,
+        head_fields: settings.limits.head_fields,
         body_bytes: settings.limits.body,
         argument_bytes: settings.limits.argument,
         batch_commands: settings.limits.batch_commands,
-        head_bytes: settings.limits.head,
-        head_fields: settings.limits.head_fields,
+        security_contact: settings.server.security_contact.clone(),
         heartbeat: settings.streams.heartbeat,
     }
 }

@@ -205,7 +205,7 @@ async fn other_methods_and_other_verbs_are_told_the_right_ones() {
     for method in [Method::PUT, Method::PATCH] {
         let answer = client.send(client.request(method, "/v1/counters/c")).await;
         problem(&answer, 405, "method_not_allowed");
-        assert_eq!(answer.header("allow"), Some("GET, DELETE, POST"));
+        assert_eq!(answer.header("allow"), Some("GET, HEAD, DELETE, POST, OPTIONS"));
     }
     for path in ["/v1/counters/c", "/v1/counters/c/decrement", "/v1/counters/c/increment/"] {
         problem(&client.post(path, &json!({})).await, 404, "not_found");

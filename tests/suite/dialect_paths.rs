@@ -132,7 +132,7 @@ async fn what_is_left_out_on_purpose_is_refused_clearly() {
 #[tokio::test]
 async fn pages_of_the_service_are_never_commands() {
     let (_redis, _app, client) = start().await;
-    for path in ["/.well-known/security.txt", "/problems/forbidden", "/v1/nothing"] {
+    for path in ["/.well-known/security.txt", "/problems/nothing", "/v1/nothing"] {
         let answer = client.get(path).await;
         assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");

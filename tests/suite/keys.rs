@@ -259,7 +259,6 @@ async fn a_name_is_everything_after_the_prefix_decoded_once() {
     let (redis, _app, client) = service().await;
     let names: &[(&str, &[u8])] = &[
         ("plain", b"plain"),
-        ("", b""),
         ("a/b/c", b"a/b/c"),
         ("x%2Fy", b"x/y"),
         ("x%252Fy", b"x%2Fy"),
@@ -282,6 +281,19 @@ async fn a_name_is_everything_after_the_prefix_decoded_once() {
         assert_eq!(call(&client, &Method::DELETE, &path).await.status, 204, "{path}");
         assert_eq!(redis.command(&[b"EXISTS", *name]).await, 0, "{path}");
     }
+}
+
+/// Paths that end in a slash lose it on the way too often, so the contract names the empty key by `?key_base64url=` alone.
+#[tokio::test]
+async fn the_empty_key_has_no_name_in_a_path() {
+    let (redis, _app, client) = service().await;
+    redis.command(&["SET", "", "kept"]).await;
+    for method in [Method::PUT, Method::GET, Method::DELETE] {
+        let document = problem(&call(&client, &method, "/v1/keys/").await, 400, "invalid_path");
+        assert!(document["detail"].as_str().is_some_and(|text| text.contains("/v1/keys?key_base64url=")), "{document}");
+    }
+    assert_eq!(call(&client, &Method::HEAD, "/v1/keys/").await.status, 400);
+    assert_eq!(redis.command(&["GET", ""]).await, "kept");
 }
 
 #[tokio::test]
@@ -409,12 +421,14 @@ async fn a_refusal_that_redis_decided_carries_its_outcome() {
 #[tokio::test]
 async fn a_method_the_resource_does_not_have_is_405_with_those_it_has() {
     let (_redis, _app, client) = service().await;
-    for method in [Method::POST, Method::PATCH, Method::OPTIONS] {
+    for method in [Method::POST, Method::PATCH] {
         let answer = call(&client, &method, "/v1/keys/k").await;
         problem(&answer, 405, "method_not_allowed");
         let allow: Vec<&str> = answer.header("allow").expect("an Allow header").split(", ").collect();
-        assert_eq!(allow, ["GET", "HEAD", "PUT", "DELETE"]);
+        assert_eq!(allow, ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]);
     }
+    let answer = call(&client, &Method::OPTIONS, "/v1/keys/k").await;
+    assert_eq!((answer.status, answer.header("allow")), (204, Some("GET, HEAD, PUT, DELETE, OPTIONS")));
 }
 
 #[tokio::test]
@@ -498,5 +512,9 @@ async fn a_condition_that_is_not_built_is_refused_and_never_ignored() {
             assert!(refused, "{method} with {header}: {value} answered {}", answer.status);
             assert_eq!(redis.command(&["GET", "k"]).await, "old", "{method} with {header}: {value}");
         }
+        let answer = call(&client.with_header(header, value), &Method::GET, "/v1/keys/k").await;
+        let document = problem(&answer, 400, "invalid_request");
+        assert!(document["detail"].as_str().is_some_and(|text| text.starts_with(header)), "{document}");
+        assert_eq!(call(&client.with_header(header, value), &Method::HEAD, "/v1/keys/k").await.status, 400);
     }
 }

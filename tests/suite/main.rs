@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and start real processes")]
 
 mod authentication;
+mod bad_input;
 mod catalogue;
 mod classes;
 mod configuration;
@@ -24,6 +25,7 @@ mod links;
 mod logs;
 mod losses;
 mod outcomes;
+mod problems;
 mod promises;
 mod readme;
 mod scripts;

@@ -1,18 +1,18 @@
-//! The answers given before any route is known: no place, or a head that cannot be served.
+//! The answers given where no request was understood: no place, or a head that cannot be read.
 //!
-//! Nobody knows yet which of the two surfaces the caller meant, so the document is a problem document (RFC 9457) that also has
-//! the member `error` which SDKs of the command dialect read. It carries the same headers as every other answer. Limits: an
-//! answer on the wire always ends its connection.
+//! Nobody knows which of the two surfaces the caller meant (a head that could be read is refused in its surface's own shape, by
+//! `surface.rs`), so the document is a problem document (RFC 9457) that also has
+//! the member `error` which SDKs of the command dialect read. It carries the same headers as every other answer. Limits: it
+//! always ends its connection.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue, HttpDate};
-use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 
 use crate::api::envelope::{self, OUTCOME, REQUEST_ID};
-use crate::api::problem::{Code, Row};
+use crate::api::problem::{Again, Code, Row};
 use crate::redis::Outcome;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::HeadReason;
@@ -63,20 +63,11 @@ struct Document<'a> {
 }
 
 impl Complaint {
-    /// The answer to a request whose head was understood. The envelope dresses it.
-    pub fn answer(self, request_id: &str, instance: &str) -> HttpResponse {
-        let mut response = HttpResponseBuilder::new(self.status());
-        for field in self.own_headers() {
-            response.insert_header(field);
-        }
-        response.force_close().body(self.document(request_id, instance))
-    }
-
     /// The whole answer as bytes, for a connection that ends with it.
     pub(super) fn on_the_wire(self) -> Vec<u8> {
         let id = envelope::own_id();
         let id_text = id.to_str().unwrap_or_default();
-        let body = self.document(id_text, "");
+        let body = self.document(id_text);
         let status = self.status();
         let mut out = Vec::with_capacity(1024);
         let line = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
@@ -136,19 +127,18 @@ impl Complaint {
         headers
     }
 
-    fn document(self, request_id: &str, instance: &str) -> Vec<u8> {
-        let Row { code, status, title, .. } = self.code().row();
-        let retryable = matches!(self, Self::TooManyConnections | Self::HeadOverdue);
+    fn document(self, request_id: &str) -> Vec<u8> {
+        let Row { code, status, title, again, .. } = self.code().row();
         let document = Document {
             r#type: format!("/problems/{code}"),
             title,
             status,
             detail: self.detail(),
-            instance,
+            instance: "",
             code,
             request_id,
             outcome: self.outcome(),
-            retryable,
+            retryable: again == Again::Safely,
             error: format!("ERR {}", self.detail()),
         };
         // Plain strings and numbers always serialise.

@@ -57,6 +57,8 @@ enum Ending {
     TooLarge,
     /// It rested, and the service is stopping.
     Idle,
+    /// The caller left before he had his answer; what is done for him is not done any more (D5).
+    Deserted,
 }
 
 /// Looks after a connection until it is over, the goodbye included.
@@ -99,6 +101,9 @@ async fn watch_over(dispatcher: impl Future<Output = Result<(), DispatchError>>,
     poll_fn(|cx| {
         if let Poll::Ready(result) = dispatcher.as_mut().poll(cx) {
             return Poll::Ready(Ending::Dispatched(result));
+        }
+        if care.conversation.is_deserted() {
+            return Poll::Ready(Ending::Deserted);
         }
         if matches!(drain, Drain::Serving) && drained.as_mut().poll(cx).is_ready() {
             care.conversation.close_soon();
@@ -170,7 +175,7 @@ fn last_word(ending: &Ending, returned: &Returned, care: &Care) -> Option<Compla
         // To a head alone an answer is due: everything else has had its own.
         Ending::Overdue(due) => (*due == Due::Head).then_some(Complaint::HeadOverdue),
         Ending::TooLarge => Some(too_large()),
-        Ending::Idle => None,
+        Ending::Idle | Ending::Deserted => None,
         // Only what the framework wanted to say itself may be said better: else there is an answer already.
         Ending::Dispatched(_) if !returned.silenced => None,
         Ending::Dispatched(Err(DispatchError::Parse(ParseError::TooLarge))) => Some(too_large()),

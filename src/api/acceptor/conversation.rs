@@ -110,6 +110,11 @@ impl Conversation {
         }
     }
 
+    /// Nobody waits for the answer in the making.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.left.get() && self.serving.get() > 0
+    }
+
     /// So many bytes of so many were taken.
     pub(super) fn sent(&self, taken: usize, of: usize) {
         self.blocked.set(taken < of);
@@ -166,7 +171,7 @@ impl Conversation {
 
 /// Polls `call` only while its caller is there.
 ///
-/// The framework drops the handler of a caller who has hung up, but polls it once more before. In that turn it could take the
+/// The connection drops the handler of a caller who has hung up, but the framework polls it once more before. In that turn it could take the
 /// place in a queue that another departed caller has just left, and send.
 pub async fn while_there<T>(conversation: Option<&Conversation>, call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);

@@ -100,7 +100,9 @@ impl Acceptor {
                 .keep_alive(KeepAlive::Timeout(entry.settings.keep_alive))
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(entry.settings.disconnect_timeout)
-                .h1_allow_half_closed(false)
+                // Who leaves is seen by the connection. The framework would also end what is being served because of what
+                // comes behind it: bytes that are no request would cost the one before them its answer.
+                .h1_allow_half_closed(true)
                 .on_connect_ext(|wire: &Wire, data| drop(data.insert(wire.conversation())))
                 .finish(map_config(app, |()| AppConfig::default()));
             apply_fn_factory(http, move |stream: TcpStream, http: &_| entry.receive(stream, http))

@@ -4,10 +4,11 @@
 //! wins if there are both. The content type is ignored: what users paste from documentation carries any. Limits: of the response
 //! formats only JSON is made.
 
+use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Data, Payload};
-use actix_web::{HttpRequest, http::header::HeaderMap};
 
+use super::super::caller::Allowance;
 use super::super::{Worker, body, caller};
 use super::arguments::{Limits, Sink};
 use super::error::DialectError;
@@ -23,13 +24,14 @@ const FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
 /// A caller who is known and may send commands; nothing of the request's body has been read.
 pub(super) struct Visitor {
     pub(super) principal: Principal,
-    pub(super) deadline: Deadline,
+    pub(super) allowance: Allowance,
     pub(super) worker: Data<Worker>,
 }
 
 /// A visitor with all he brought.
 pub(super) struct Ask {
     pub(super) visitor: Visitor,
+    pub(super) deadline: Deadline,
     pub(super) encoding: Encoding,
     pub(super) body: Bytes,
 }
@@ -48,8 +50,8 @@ impl Visitor {
     pub(super) fn identify(request: &HttpRequest) -> Result<Self, DialectError> {
         let token = request.uri().query().and_then(path::token);
         let caller = caller::Caller::<SendCommands>::identify(request, token.as_deref())?;
-        let caller::Caller { authorized, deadline, worker } = caller;
-        Ok(Self { principal: authorized.principal(), deadline, worker })
+        let caller::Caller { authorized, allowance, worker } = caller;
+        Ok(Self { principal: authorized.principal(), allowance, worker })
     }
 
     /// Reads the rest of the request.
@@ -59,11 +61,12 @@ impl Visitor {
         payload: &mut Payload,
         formats: Formats,
     ) -> Result<Ask, DialectError> {
-        let encoding = encoding(request.headers())?;
-        check_format(request.headers(), formats)?;
+        let encoding = encoding(request)?;
+        check_format(request, formats)?;
         let settings = &self.worker.shared.settings;
-        let body = body::read(request, payload, settings.body_bytes, settings.body_timeout).await?;
-        Ok(Ask { visitor: self, encoding, body })
+        let read = body::read(request, payload, settings.body_bytes, settings.body_timeout, self.allowance);
+        let (body, deadline) = read.await?;
+        Ok(Ask { visitor: self, deadline, encoding, body })
     }
 
     /// The bounds on what a body may hold.
@@ -73,16 +76,17 @@ impl Visitor {
     }
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, DialectError> {
-    match headers.get(&ENCODING) {
+fn encoding(request: &HttpRequest) -> Result<Encoding, DialectError> {
+    match caller::single(request, &ENCODING, "Upstash-Encoding")? {
         None => Ok(Encoding::Text),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"base64") => Ok(Encoding::Base64),
         Some(_) => Err(DialectError::bad_header("ERR Upstash-Encoding must be base64, or absent")),
     }
 }
 
-fn check_format(headers: &HeaderMap, formats: Formats) -> Result<(), DialectError> {
-    let Some(wished) = headers.get(&FORMAT) else { return Ok(()) };
+fn check_format(request: &HttpRequest, formats: Formats) -> Result<(), DialectError> {
+    let wished = caller::single(request, &FORMAT, "Upstash-Response-Format")?;
+    let Some(wished) = wished else { return Ok(()) };
     let wished = wished.as_bytes();
     if wished.eq_ignore_ascii_case(b"json") {
         return Ok(());

@@ -13,7 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
-use super::super::problem::{Code, gateway_code, whole_seconds};
+use super::super::problem::{CHALLENGE, Code, gateway_code, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
@@ -77,6 +77,13 @@ impl DialectError {
         Self { status, text: text.into(), outcome: None, retry_after: None, allow: None, code: None, attempts: None }
     }
 
+    /// What is refused on both surfaces alike, in this one's words.
+    pub fn of_code(code: Code, detail: &str, allow: Option<&'static str>) -> Self {
+        let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
+        let told = status.is_server_error().then_some(code);
+        Self { allow, code: told, ..Self::new(status, format!("ERR {detail}")) }
+    }
+
     /// Refused before Redis was asked.
     fn not_executed(status: StatusCode, text: impl Into<String>) -> Self {
         Self { outcome: Some(Outcome::NotExecuted), ..Self::new(status, text) }
@@ -112,11 +119,10 @@ impl DialectError {
         Self { outcome: Some(Outcome::Unknown), ..Self::new(StatusCode::GATEWAY_TIMEOUT, text) }
     }
 
-    /// A key that would make a list of commands run once.
-    pub fn idempotency_key(route: &str) -> Self {
-        let text = format!(
-            "ERR Idempotency-Key is not available on {route}: leave the header away, and read before sending again"
-        );
+    /// A key that would make a call run once. Nothing here honours it yet, and lists never will (D17).
+    pub fn idempotency_key() -> Self {
+        let text =
+            "ERR Idempotency-Key is not available on this route: leave the header away, and read before sending again";
         Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
     }
 
@@ -241,6 +247,9 @@ impl ResponseError for DialectError {
         if let Some(wait) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header(CHALLENGE);
+        }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
@@ -283,7 +292,7 @@ impl From<BodyError> for DialectError {
             }
             BodyError::TooSlow(within) => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
-                format!("ERR the request body did not arrive within {} s", within.as_secs()),
+                format!("ERR the request body did not arrive within {} ms", within.as_millis()),
             ),
             BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "ERR the request body ended early"),
         }
@@ -303,6 +312,9 @@ impl From<TurnedAway> for DialectError {
                 StatusCode::BAD_REQUEST,
                 "ERR X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more",
             ),
+            TurnedAway::Repeated(name) => {
+                Self::new(StatusCode::BAD_REQUEST, format!("ERR {name} is there more than once: send it once"))
+            }
             TurnedAway::Misassembled => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR the application has no state")
             }

@@ -1,8 +1,8 @@
 //! Several commands in one request: `/pipeline`, one round trip with an answer for each, and `/multi-exec`, all or nothing.
 //!
 //! Both are parsed item by item into what will be sent. In a pipeline an item that is refused here is answered in its place and the
-//! others run; in a transaction it discards the whole. Limits: `Idempotency-Key` is refused, because a list has no single reply
-//! that could be remembered (D17).
+//! others run; in a transaction it discards the whole. Limits: a list can never honour an `Idempotency-Key`, because it has no
+//! single reply that could be remembered (D17).
 
 use actix_web::http::header::HeaderValue;
 use actix_web::web::Payload;
@@ -14,7 +14,7 @@ use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, Refusal, check};
 use super::reply::{self, Encoding, Item};
 use super::scripts::Scripts;
-use super::{IDEMPOTENCY_KEY, arguments, success, typed_scan};
+use super::{arguments, success, typed_scan};
 use crate::api::envelope::OUTCOME;
 use crate::redis::{Batch, Command, Ending, Judge, Outcome, Reply, Transaction};
 use crate::security::Principal;
@@ -25,16 +25,15 @@ pub(super) async fn pipeline(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> Result<HttpResponse, DialectError> {
-    refuse_idempotency_key(request, "/pipeline")?;
     let ask = visitor.read(request, payload, Formats::JsonOnWish).await?;
     let mut list = List::parse(&ask, Batch::default())?;
     if list.load.is_empty() {
         return Ok(list.answer(&[], ask.encoding));
     }
     let lane = list.load.lane();
-    let sent = ask.visitor.worker.gateway.run_batch(&list.load, ask.visitor.deadline).await;
+    let sent = ask.visitor.worker.gateway.run_batch(&list.load, ask.deadline).await;
     let mut replies = sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply;
-    list.tell(&mut replies, &ask.visitor).await;
+    list.tell(&mut replies, &ask).await;
     Ok(list.answer(&replies, ask.encoding))
 }
 
@@ -44,7 +43,6 @@ pub(super) async fn transaction(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> Result<HttpResponse, DialectError> {
-    refuse_idempotency_key(request, "/multi-exec")?;
     let ask = visitor.read(request, payload, Formats::JsonAlways).await?;
     let mut list = List::parse(&ask, Transaction::new())?;
     if let Some(refusal) = list.first_refusal() {
@@ -52,22 +50,15 @@ pub(super) async fn transaction(
     }
     let transaction = std::mem::take(&mut list.load);
     let lane = transaction.lane();
-    let sent = ask.visitor.worker.gateway.run_transaction(transaction, ask.visitor.deadline).await;
+    let sent = ask.visitor.worker.gateway.run_transaction(transaction, ask.deadline).await;
     let mut replies = match sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply {
         Ending::Executed(replies) => replies,
         Ending::Discarded(error) => return Err(DialectError::of_redis(&error, Outcome::NotExecuted)),
         Ending::Scattered(error) => return Err(DialectError::scattered(&error)),
         Ending::Unreadable => return Err(DialectError::unreadable()),
     };
-    list.tell(&mut replies, &ask.visitor).await;
+    list.tell(&mut replies, &ask).await;
     Ok(list.answer(&replies, ask.encoding))
-}
-
-fn refuse_idempotency_key(request: &HttpRequest, route: &str) -> Result<(), DialectError> {
-    match request.headers().contains_key(&IDEMPOTENCY_KEY) {
-        true => Err(DialectError::idempotency_key(route)),
-        false => Ok(()),
-    }
 }
 
 /// What commands are loaded onto: both keep their order.
@@ -162,7 +153,7 @@ impl<L> List<'_, L> {
     }
 
     /// Changes the replies that the hosted service would have given otherwise.
-    async fn tell(&mut self, replies: &mut [Reply], visitor: &Visitor) {
+    async fn tell(&mut self, replies: &mut [Reply], ask: &Ask) {
         if !self.retold {
             return;
         }
@@ -176,7 +167,7 @@ impl<L> List<'_, L> {
             }
         }
         let (places, replies): (Vec<_>, Vec<_>) = scans.into_iter().unzip();
-        let added = typed_scan::add_types(replies, &visitor.worker.gateway, visitor.deadline).await;
+        let added = typed_scan::add_types(replies, &ask.visitor.worker.gateway, ask.deadline).await;
         if let Err(error) = added {
             // The other items have happened: they keep their answers.
             places.into_iter().for_each(|place| *place = Place::Untold(typed_scan::failure_text(&error)));

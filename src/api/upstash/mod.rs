@@ -32,18 +32,16 @@ mod sync;
 mod typed_scan;
 
 use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use self::ask::Visitor;
 use self::error::DialectError;
 use self::path::Route;
-use super::v1;
+use super::caller::IDEMPOTENCY_KEY;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A key that makes a call run once; only `/v1` and single commands can ever honour it (D17).
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Methods of a command in the path.
 const ALLOW: &str = "GET, HEAD, POST, PUT, OPTIONS";
 /// Methods of a route whose commands are in the body.
@@ -58,18 +56,17 @@ pub fn configure(app: &mut web::ServiceConfig) {
 
 /// Tells the routes apart by the raw path: the framework's router would decode it, and then `%2F` is a slash.
 async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResponse, DialectError> {
-    let path = request.uri().path();
-    if v1::is_page(path) {
-        return Ok(v1::no_page(&request));
-    }
+    let route = path::route(request.uri().path());
     if request.method() == Method::OPTIONS {
         // A browser asks before it has credentials. No CORS header: cross-origin use is off (D25).
-        return Ok(HttpResponse::Ok().insert_header((header::ALLOW, ALLOW)).finish());
+        return Ok(HttpResponse::Ok().insert_header((header::ALLOW, allowed(route))).finish());
     }
     let visitor = Visitor::identify(&request)?;
-    let route = path::route(path);
     if let Some(answer) = without_commands(request.method(), route)? {
         return Ok(answer);
+    }
+    if request.headers().contains_key(&IDEMPOTENCY_KEY) {
+        return Err(DialectError::idempotency_key());
     }
     match route {
         Route::Root => single::in_body(visitor, &request, &mut payload).await,
@@ -87,15 +84,27 @@ async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResp
 fn without_commands(method: &Method, route: Route<'_>) -> Result<Option<HttpResponse>, DialectError> {
     if matches!(route, Route::Subscribe(_) | Route::PatternSubscribe(_)) {
         let has = matches!(*method, Method::GET | Method::POST);
-        return if has { Ok(None) } else { Err(DialectError::method(ALLOW_STREAM)) };
+        return if has { Ok(None) } else { Err(DialectError::method(allowed(route))) };
     }
-    let in_body = matches!(route, Route::Root | Route::Pipeline | Route::MultiExec);
+    let in_body = commands_in_body(route);
     match *method {
         Method::POST | Method::PUT => Ok(None),
         Method::HEAD if in_body => Ok(Some(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).finish())),
-        Method::GET if in_body => Err(DialectError::method(ALLOW_BODY)),
-        Method::GET | Method::HEAD => Ok(None),
-        _ => Err(DialectError::method(if in_body { ALLOW_BODY } else { ALLOW })),
+        Method::GET | Method::HEAD if !in_body => Ok(None),
+        _ => Err(DialectError::method(allowed(route))),
+    }
+}
+
+fn commands_in_body(route: Route<'_>) -> bool {
+    matches!(route, Route::Root | Route::Pipeline | Route::MultiExec)
+}
+
+/// The methods of a route.
+fn allowed(route: Route<'_>) -> &'static str {
+    match route {
+        Route::Root | Route::Pipeline | Route::MultiExec => ALLOW_BODY,
+        Route::Subscribe(_) | Route::PatternSubscribe(_) => ALLOW_STREAM,
+        Route::Monitor | Route::Command(_) => ALLOW,
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn in_path(
 }
 
 async fn answer(command: Command, ask: &Ask) -> Result<HttpResponse, DialectError> {
-    let Visitor { principal, deadline, worker } = &ask.visitor;
+    let Ask { visitor: Visitor { principal, worker, .. }, deadline, .. } = ask;
     check(&command, *principal)?;
     let Adapted { command, telling } = adapt(command, &worker.shared.scripts);
     let lane = command.spec().lane;

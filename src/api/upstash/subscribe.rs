@@ -62,11 +62,12 @@ pub(super) async fn stream(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> Result<HttpResponse, DialectError> {
-    let Visitor { principal: _, deadline, worker } = visitor;
+    let Visitor { principal: _, allowance, worker } = visitor;
     let settings = &worker.shared.settings;
     let topic = topic(route)?;
     // Read to its end, or the server would not see this caller leave.
-    body::read(request, payload, settings.body_bytes, settings.body_timeout).await?;
+    let read = body::read(request, payload, settings.body_bytes, settings.body_timeout, allowance);
+    let (_ignored, deadline) = read.await?;
     let subscription = worker.gateway.open_stream(topic, deadline).await.map_err(refusal)?;
     let turn = request.conn_data::<Rc<Conversation>>().map(|conversation| conversation.prolong());
     Ok(HttpResponse::Ok()

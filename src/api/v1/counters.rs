@@ -17,7 +17,7 @@ use crate::security::{ReadCounters, WriteCounters};
 
 const PREFIX: &str = "/v1/counters/";
 const VERB: &str = "/increment";
-const ALLOW: &str = "GET, DELETE, POST";
+const ALLOW: &str = "GET, HEAD, DELETE, POST, OPTIONS";
 /// A step and two braces fit many times; a larger body is no increment.
 const BODY_BYTES: usize = 4096;
 
@@ -26,6 +26,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
     app.service(
         web::resource("/v1/counters/{name:.*}")
             .route(web::get().to(get))
+            .route(web::head().to(get))
             .route(web::post().to(increment))
             .route(web::delete().to(delete))
             .default_service(web::to(async |request: HttpRequest| wrong_method(&request, ALLOW))),
@@ -70,11 +71,12 @@ async fn increment(
     let raw = path::after(&request, PREFIX).strip_suffix(VERB);
     let raw = raw.ok_or_else(|| at(Problem::new(Code::NotFound, "POST goes to /v1/counters/{name}/increment")))?;
     let name = path::decode(raw).map_err(|bad| at(bad.into()))?;
-    let body = body::read(&request, &mut payload, BODY_BYTES, worker.shared.settings.body_timeout).await;
-    let body = body.map_err(|error| at(error.into()))?;
+    let timeout = worker.shared.settings.body_timeout;
+    let read = body::read(&request, &mut payload, BODY_BYTES, timeout, caller.0.allowance);
+    let (body, deadline) = read.await.map_err(|error| at(error.into()))?;
     let step = if body.is_empty() { Increment { by: one() } } else { json(&body).map_err(at)? };
     let counters = Counters::new(&worker.gateway, &worker.names);
-    let value = counters.increment(&name, step.by, caller.0.deadline).await;
+    let value = counters.increment(&name, step.by, deadline).await;
     Ok(answer(value.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?))
 }
 
@@ -82,15 +84,22 @@ async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpR
     let at = |problem: Problem| problem.at(&request);
     let name = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let value = counters.read(&name, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
-    Ok(answer(value.ok_or_else(|| at(Problem::new(Code::NotFound, "there is no such counter")))?))
+    let found = counters
+        .read(&name, caller.0.allowance.without_body())
+        .await
+        .map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let missing = || Problem::decided(Code::NotFound, "there is no such counter", found.attempts);
+    Ok(answer(found.value.ok_or_else(|| at(missing()))?))
 }
 
 async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let at = |problem: Problem| problem.at(&request);
     let name = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    counters.delete(&name, caller.0.deadline).await.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
+    counters
+        .delete(&name, caller.0.allowance.without_body())
+        .await
+        .map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,13 +1,15 @@
 //! `/v1`: designed resources, JSON and bytes in and out, problem documents for every failure.
 //!
 //! Names are taken from the raw path (`path.rs`), so a route claims everything below its prefix. Limits: what is not built yet
-//! answers 404 as any unknown path.
+//! answers 404 as any unknown path (`surface.rs`).
 
 mod counters;
 mod keys;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::http::Method;
+use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
 use super::caller;
 use super::problem::{Code, Mistake, Problem};
@@ -23,7 +25,7 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller::Caller::identify(request, None).map(Self).map_err(|reason| Problem::from(reason).at(request)))
+        ready(identify(request).map_err(|problem| problem.at(request)))
     }
 }
 
@@ -31,41 +33,75 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 pub fn configure(app: &mut web::ServiceConfig) {
     keys::configure(app);
     counters::configure(app);
-    app.service(web::resource(["/v1", "/v1/{tail:.*}"]).to(nothing_here));
 }
 
-/// Whether a path is a page of the service, built or not: those are never commands of the dialect (D25).
-pub(super) fn is_page(path: &str) -> bool {
-    matches!(path, "/docs" | "/openapi.json")
-        || ["/docs/", "/problems/", "/.well-known/"].iter().any(|page| path.starts_with(page))
+/// Who it is, and no body where none belongs; the question of who comes first.
+fn identify<A: Action>(request: &HttpRequest) -> Result<Caller<A>, Problem> {
+    let caller = caller::Caller::identify(request, None)?;
+    let method = request.method();
+    if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) && caller::declares_body(request) {
+        let detail = format!("{method} takes no body here, and one was declared");
+        return Err(Problem::new(Code::UnexpectedBody, detail));
+    }
+    refuse_unbuilt(request.headers())?;
+    Ok(Caller(caller))
 }
 
-/// The answer where there is no page.
-pub(super) fn no_page(request: &HttpRequest) -> HttpResponse {
-    Problem::new(Code::NotFound, "there is no such page").at(request).error_response()
+/// Headers that ask for protection there is not yet. Ignoring one would do what its author wanted to prevent.
+fn refuse_unbuilt(headers: &HeaderMap) -> Result<(), Problem> {
+    const CONDITIONS: [(HeaderName, &str); 3] = [
+        (header::IF_MATCH, "If-Match"),
+        (header::IF_NONE_MATCH, "If-None-Match"),
+        (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since"),
+    ];
+    if let Some((_, name)) = CONDITIONS.iter().find(|(name, _)| headers.contains_key(name)) {
+        let detail = format!("{name} is not honoured: conditional requests are not built yet; leave the header away");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    if headers.contains_key(&caller::IDEMPOTENCY_KEY) {
+        let detail = "is not available on this route: leave the header away, and read before sending again".to_owned();
+        return Err(Problem::invalid(vec![Mistake { pointer: "Idempotency-Key".to_owned(), detail }]));
+    }
+    Ok(())
 }
 
-async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::new(Code::NotFound, "there is no such resource under /v1").at(&request))
-}
-
+/// OPTIONS is told the methods there are, and every other method that it is none of them; strangers are told nothing.
 fn wrong_method(request: &HttpRequest, allow: &'static str) -> Result<HttpResponse, Problem> {
+    caller::known(request).map_err(|reason| Problem::from(reason).at(request))?;
+    if request.method() == Method::OPTIONS {
+        return Ok(HttpResponse::NoContent().insert_header((ALLOW, allow)).finish());
+    }
     Err(Problem::method(allow).at(request))
 }
 
 /// Reads a query string into its type, naming what is wrong with it.
 fn query<T: serde::de::DeserializeOwned + validator::Validate>(request: &HttpRequest) -> Result<T, Problem> {
     let query = web::Query::<T>::from_query(request.query_string())
-        .map_err(|error| {
-            Problem::new(Code::InvalidRequest, format!("the query is not understood: {}", rule_of(&error.to_string())))
-        })?
+        .map_err(|error| misread::<T>(request.query_string(), &error))?
         .into_inner();
     query.validate().map_err(|errors| Problem::invalid(mistakes(&errors, "")))?;
     Ok(query)
 }
 
+/// Names the parameter that is wrong: the reader tells what is wrong with it, and not which one it is.
+fn misread<T: serde::de::DeserializeOwned>(text: &str, error: &actix_web::error::QueryPayloadError) -> Problem {
+    let rule = match error {
+        actix_web::error::QueryPayloadError::Deserialize(reason) => rule_of(&reason.to_string()),
+        _ => "it cannot be read".to_owned(),
+    };
+    let culprit = text.split('&').find(|pair| web::Query::<T>::from_query(pair).is_err());
+    let name = culprit.and_then(|pair| pair.split('=').next()).filter(|name| is_word(name));
+    let place = name.map_or_else(|| "the query".to_owned(), |name| format!("the query parameter {name}"));
+    Problem::new(Code::InvalidRequest, format!("{place} is not understood: {rule}"))
+}
+
 /// Reads a JSON body into its type, naming what is wrong with it.
 fn json<T: serde::de::DeserializeOwned + validator::Validate>(body: &[u8]) -> Result<T, Problem> {
+    // A derived reader takes `[5]` for an object whose first member is 5; nobody who wrote that meant it.
+    if body.trim_ascii_start().starts_with(b"[") {
+        let detail = "the body must be a JSON object, not an array".to_owned();
+        return Err(Problem::invalid(vec![Mistake { pointer: String::new(), detail }]));
+    }
     let value: T = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             let detail = format!("{} (line {}, column {})", rule_of(&error.to_string()), error.line(), error.column());
@@ -77,19 +113,31 @@ fn json<T: serde::de::DeserializeOwned + validator::Validate>(body: &[u8]) -> Re
     Ok(value)
 }
 
-/// The rule out of a decoder's message, without the value that broke it: an answer may end in somebody's log.
+/// Longest name of a caller's that is repeated to him.
+const NAME_SHOWN: usize = 20;
+
+/// Whether a name can be repeated: one short word, which no token, address or key is likely to be. An answer may end in somebody's
+/// log, and what stands where a name should may be data.
+fn is_word(name: &str) -> bool {
+    (1..=NAME_SHOWN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+}
+
+/// The rule out of a decoder's message, without the value that broke it.
 ///
-/// Serde's messages end in `, expected …`, which is ours alone; names of members in the other two kinds are ours as well.
+/// Serde's messages end in `, expected …`, which is ours alone; names of members are ours as well, but for the unknown one.
 fn rule_of(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or_default();
     if message.starts_with("missing field `") || message.starts_with("duplicate field `") {
         return message.to_owned();
     }
-    let what =
-        if message.starts_with("unknown field") { "an unknown member was found" } else { "a value does not fit" };
+    let what = match message.strip_prefix("unknown field `").map(|rest| rest.split('`').next().unwrap_or_default()) {
+        Some(name) if is_word(name) => format!("`{name}` is not known"),
+        Some(_) => "an unknown member was found".to_owned(),
+        None => "a value does not fit".to_owned(),
+    };
     match message.rsplit_once(", expected ").or(message.rsplit_once(", there are ")) {
         Some((_, expected)) => format!("{what}: expected {expected}"),
-        None => what.to_owned(),
+        None => what,
     }
 }
 
@@ -129,7 +177,7 @@ mod tests {
             r#"{"by": "canary"}"#,
             r#"{"by": "x, expected canary"}"#,
             r#"{"by": "x at line canary, expected canary"}"#,
-            r#"{"canary": 1}"#,
+            r#"{"canary-7": 1}"#,
             r#"{"by": 1, "canary, expected canary": 1}"#,
             r#"{"by": 1, "by": "canary"}"#,
             r#"["canary"]"#,
@@ -141,6 +189,6 @@ mod tests {
         }
         assert!(refusal(r#"{"by": "x"}"#).contains("expected i64"));
         assert!(refusal("{}").contains("missing field `by`"));
-        assert!(refusal(r#"{"bi": 1}"#).contains("expected `by`"));
+        assert!(refusal(r#"{"bi": 1}"#).contains("`bi` is not known: expected `by`"));
     }
 }

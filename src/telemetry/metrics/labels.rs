@@ -62,7 +62,7 @@ impl Route {
         match self {
             Self::Keys => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
-            Self::Counter => &[Method::Get, Method::Delete],
+            Self::Counter => &[Method::Get, Method::Head, Method::Delete],
             Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
             Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],

@@ -1,15 +1,21 @@
-//! Problem documents (RFC 9457): the one table of codes of `/v1`, and the one place where a failure becomes an answer.
+//! Problem documents (RFC 9457): the one place where a failure becomes an answer.
 //!
-//! Each code says what happened and the way out; `docs/errors.md` is printed from the same table. `outcome` is the word to act
-//! on: `not_executed` may be sent again by anyone, `unknown` may not. Limits: the document names the thing, the rule and the way
-//! out, never a text from Redis or the driver.
+//! The codes are rows of [`table`]; [`pages`] serves one page for each, which the `type` of every document points to. `outcome`
+//! is the word to act on: `not_executed` may be sent again by anyone, `unknown` may not. Limits: the document names the thing,
+//! the rule and the way out, never a text from Redis or the driver.
+
+pub mod pages;
+pub mod table;
+
+pub use pages::markdown;
+pub use table::{Again, Code, Row};
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -22,94 +28,9 @@ use crate::redis::catalogue::Lane;
 use crate::redis::{ErrorKind, Outcome};
 use crate::resources::{Failure, FailureKind};
 
-/// One row of the table.
-pub struct Row {
-    /// The stable word clients branch on.
-    pub code: &'static str,
-    /// The HTTP status.
-    pub status: u16,
-    /// The title.
-    pub title: &'static str,
-    /// What the caller can do.
-    pub way_out: &'static str,
-}
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $title:literal, $way_out:literal;)+) => {
-        /// Every way a `/v1` request can fail.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $($(#[$doc])* $variant,)+ }
-
-        impl Code {
-            /// The whole table, in the order of statuses.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The code's row.
-            pub const fn row(self) -> Row {
-                match self { $(Self::$variant => Row { code: $code, status: $status, title: $title, way_out: $way_out },)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The body is not JSON.
-    InvalidJson = "invalid_json", 400, "The body is not valid JSON", "Correct the body at the place named.";
-    /// The head or its framing cannot be understood.
-    MalformedRequest = "malformed_request", 400, "The request is not valid HTTP", "Use an HTTP/1.1 client library.";
-    /// A query parameter or header is wrong.
-    InvalidRequest = "invalid_request", 400, "The request is not understood", "Correct the parameter or header named.";
-    /// A percent sequence in the path is wrong.
-    InvalidPath = "invalid_path", 400, "The path is not validly percent-encoded", "Encode each byte of the name as %XX.";
-    /// No or a wrong credential.
-    Unauthenticated = "unauthenticated", 401, "Who is calling is not known", "Send Authorization: Bearer <token> with a valid token.";
-    /// A scope is missing.
-    Forbidden = "forbidden", 403, "The caller may not do this", "Use a credential with the scope named.";
-    /// The name belongs to the service.
-    ReservedName = "reserved_name", 403, "The name belongs to the service", "Choose a name that does not begin with collective:.";
-    /// No such resource or route.
-    NotFound = "not_found", 404, "There is nothing of that name", "Check the name; create it first.";
-    /// The route has other methods.
-    MethodNotAllowed = "method_not_allowed", 405, "The resource does not take this method", "Use a method of the Allow header.";
-    /// The content is not JSON though only JSON was accepted.
-    NotAcceptable = "not_acceptable", 406, "The content is not of an accepted type", "Accept application/octet-stream.";
-    /// The request did not arrive in time.
-    RequestTimeout = "request_timeout", 408, "The request did not arrive in time", "Send the request without long pauses.";
-    /// The name holds another type.
-    WrongType = "wrong_type", 409, "The name holds another type of value", "Use the command dialect for it, or another name.";
-    /// Beyond 64 bits.
-    OutOfRange = "out_of_range", 409, "The result does not fit a signed 64-bit integer", "Use a smaller step or delete the counter.";
-    /// The body is too large.
-    PayloadTooLarge = "payload_too_large", 413, "The body is too large", "Send less, in several requests.";
-    /// The request line is too long.
-    UriTooLong = "uri_too_long", 414, "The request line is too long", "Name the thing shorter, or send it in the body.";
-    /// Well formed, but a value is against the rules.
-    InvalidValue = "invalid_value", 422, "A value is against the rules", "Correct the members listed in errors.";
-    /// Too many or too large header fields.
-    HeadTooLarge = "head_too_large", 431, "The request head is too large", "Send fewer or shorter header fields.";
-    /// Our mistake.
-    Internal = "internal", 500, "The service made a mistake", "Report it with the request id.";
-    /// The breaker is open.
-    CircuitOpen = "circuit_open", 503, "Redis is down: the circuit breaker is open", "Send it again after Retry-After seconds.";
-    /// Shed.
-    Overloaded = "overloaded", 503, "Too many requests are in flight", "Send it again after Retry-After seconds.";
-    /// No place for the connection.
-    TooManyConnections = "too_many_connections", 503, "Too many connections are open", "Use the connections you have, or come back after Retry-After seconds.";
-    /// No connection, or none that lived.
-    RedisUnreachable = "redis_unreachable", 503, "Redis did not answer", "Send it again.";
-    /// Redis said that it cannot serve.
-    RedisUnavailable = "redis_unavailable", 503, "Redis cannot serve at the moment", "Send it again shortly.";
-    /// Redis refused for durability's sake.
-    NotDurable = "not_durable", 503, "Redis cannot make writes durable at the moment", "An operator must look at Redis' disk or replicas.";
-    /// Our own user lacks a right.
-    GatewayForbidden = "gateway_forbidden", 503, "The service's Redis user lacks a right", "An operator must extend its ACL.";
-    /// It may have happened.
-    OutcomeUnknown = "outcome_unknown", 504, "The write may have happened", "Read before writing again.";
-    /// The deadline passed.
-    DeadlineExceeded = "deadline_exceeded", 504, "The read did not finish by its deadline", "Allow more time with X-Request-Timeout-Ms.";
-    /// Redis is full.
-    OutOfMemory = "out_of_memory", 507, "Redis is out of memory", "Delete something, or an operator must give it more.";
-}
+/// What every 401 asks for (RFC 9110).
+pub const CHALLENGE: (HeaderName, HeaderValue) =
+    (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"collective\""));
 
 /// A failure on its way to the caller.
 #[derive(Clone, Debug)]
@@ -179,11 +100,55 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, format!("this resource takes {allow}")) }
     }
 
+    /// A refusal that Redis decided: it answered, in so many attempts, and nothing was changed.
+    pub fn decided(code: Code, detail: &'static str, attempts: u32) -> Self {
+        Self { outcome: Some(Outcome::NotExecuted), attempts: Some(attempts), ..Self::new(code, detail) }
+    }
+
     /// Binds the problem to the request it answers.
     pub fn at(mut self, request: &HttpRequest) -> Self {
         self.request_id = Arrival::of(request).id().to_owned();
         self.instance = request.uri().path().to_owned();
         self
+    }
+
+    /// What a problem of `code` usually looks like: the example of its page.
+    fn example(code: Code) -> Self {
+        let row = code.row();
+        let on_a_counter = matches!(code, Code::InvalidJson | Code::InvalidValue | Code::OutOfRange);
+        let refused = matches!(code, Code::CircuitOpen | Code::Overloaded | Code::TooManyConnections);
+        let errors = match code {
+            Code::InvalidValue => {
+                let detail = "must not be 0: read the counter with GET instead".to_owned();
+                vec![Mistake { pointer: "/by".to_owned(), detail }]
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            outcome: row.outcome,
+            attempts: row.outcome.map(|_| u32::from(!refused)),
+            errors,
+            request_id: "5b8d1c2f0a9e4d37-0000002a".to_owned(),
+            instance: if on_a_counter { "/v1/counters/visits/increment" } else { "/v1/keys/greeting" }.to_owned(),
+            ..Self::new(code, row.detail)
+        }
+    }
+
+    fn document(&self) -> Document<'_> {
+        let row = self.code.row();
+        Document {
+            r#type: format!("{}{}", pages::PREFIX, row.code),
+            title: row.title,
+            status: row.status,
+            detail: &self.detail,
+            instance: &self.instance,
+            code: row.code,
+            request_id: &self.request_id,
+            outcome: self.outcome.map(Outcome::as_str),
+            retryable: self.retryable(),
+            attempts: self.attempts,
+            errors: &self.errors,
+        }
     }
 
     /// What the log says of it.
@@ -212,20 +177,6 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let row = self.code.row();
-        let document = Document {
-            r#type: format!("/problems/{}", row.code),
-            title: row.title,
-            status: row.status,
-            detail: &self.detail,
-            instance: &self.instance,
-            code: row.code,
-            request_id: &self.request_id,
-            outcome: self.outcome.map(Outcome::as_str),
-            retryable: self.retryable(),
-            attempts: self.attempts,
-            errors: &self.errors,
-        };
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
         if let Some(outcome) = self.outcome {
@@ -238,10 +189,10 @@ impl ResponseError for Problem {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
         }
         if self.code == Code::Unauthenticated {
-            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"collective\"")));
+            response.insert_header(CHALLENGE);
         }
         // Plain strings and numbers always serialise.
-        response.body(serde_json::to_vec(&document).unwrap_or_default())
+        response.body(serde_json::to_vec(&self.document()).unwrap_or_default())
     }
 }
 
@@ -328,6 +279,9 @@ impl From<TurnedAway> for Problem {
                 Code::InvalidRequest,
                 "X-Request-Timeout-Ms must be a whole number of milliseconds, 1 or more",
             ),
+            TurnedAway::Repeated(name) => {
+                Self::new(Code::InvalidRequest, format!("{name} is there more than once: send it once"))
+            }
             TurnedAway::Misassembled => Self::new(Code::Internal, "the application has no state"),
         }
     }
@@ -340,7 +294,7 @@ impl From<BodyError> for Problem {
                 Self::new(Code::PayloadTooLarge, format!("the body may have {limit} bytes at most"))
             }
             BodyError::TooSlow(within) => {
-                Self::new(Code::RequestTimeout, format!("the body did not arrive within {} s", within.as_secs()))
+                Self::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", within.as_millis()))
             }
             BodyError::Broken => Self::new(Code::InvalidRequest, "the body ended early or its framing is wrong"),
         }
@@ -356,32 +310,15 @@ impl From<BadPercent> for Problem {
     }
 }
 
-/// `docs/errors.md`.
-pub fn markdown() -> String {
-    let mut page = String::from(
-        "# Errors of `/v1`\n\nEvery failure is a problem document (RFC 9457, `application/problem+json`) with the members `type`, `title`, \
-         `status`, `detail`, `instance`, `code`, `request_id`, `retryable`, and, where Redis is concerned, `outcome` and \
-         `attempts`. The header `Collective-Outcome` repeats `outcome`; `Retry-After` is computed, in whole seconds rounded up.\n\n\
-         `not_executed`: it changed nothing and never will, anyone may send it again. `unknown`: it may have happened. \
-         `executed`: Redis answered definitely after effects.\n\n| code | status | what happened | way out |\n|---|---|---|---|\n",
-    );
-    for code in Code::ALL {
-        let row = code.row();
-        page.push_str(&format!("| `{}` | {} | {} | {} |\n", row.code, row.status, row.title, row.way_out));
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_ordered_by_status() {
-        let rows: Vec<Row> = Code::ALL.iter().map(|code| code.row()).collect();
-        assert!(rows.is_sorted_by_key(|row| row.status));
-        for (index, row) in rows.iter().enumerate() {
-            assert!(rows[..index].iter().all(|other| other.code != row.code), "{} twice", row.code);
+    fn the_table_and_the_documents_agree_on_sending_it_again() {
+        for code in Code::ALL {
+            let row = code.row();
+            assert_eq!(Problem::example(*code).retryable(), row.again == Again::Safely, "{}", row.code);
         }
     }
 

@@ -1,0 +1,56 @@
+//! A well-behaved caller who must notice nothing of what happens beside him.
+//!
+//! He reads, counts and pipelines all the time and knows each answer beforehand. Limits: one connection; he is slowed down by a
+//! busy machine like everybody, so only wrong answers count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::harness::{App, Client};
+
+/// The neighbour at work.
+pub struct Neighbour {
+    stop: Arc<AtomicBool>,
+    rounds: JoinHandle<u64>,
+    client: Client,
+}
+
+impl Neighbour {
+    /// He starts.
+    pub async fn moves_in(app: &App) -> Neighbour {
+        let client = app.client();
+        assert_eq!(client.put_key("neighbour", "calm").await.status, 201);
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = tokio::spawn(live(client.clone(), stop.clone()));
+        Neighbour { stop, rounds, client }
+    }
+
+    /// He stops, and tells what he noticed: nothing. No breaker has opened either.
+    pub async fn noticed_nothing(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let rounds = self.rounds.await.expect("every answer was right");
+        assert!(rounds >= 3, "he had time for {rounds} rounds only");
+        let status = self.client.status().await;
+        for breaker in status["breakers"].as_array().expect("breakers") {
+            assert_eq!(breaker["opened_total"], 0, "{breaker}");
+            assert_eq!(breaker["state"], "closed", "{breaker}");
+        }
+    }
+}
+
+async fn live(client: Client, stop: Arc<AtomicBool>) -> u64 {
+    let mut round = 0;
+    while !stop.load(Ordering::Relaxed) {
+        round += 1;
+        let read = client.get_key("neighbour").await;
+        assert_eq!((read.status, read.text().as_str()), (200, "calm"));
+        assert_eq!(client.post_command(&["INCR", "neighbour:count"]).await.result(), round);
+        let batch =
+            client.pipeline(&[&["SET", "neighbour:last", "x"], &["STRLEN", "neighbour:last"], &["GET", "none"]]);
+        assert_eq!(batch.await.json(), json!([{"result": "OK"}, {"result": 1}, {"result": null}]));
+    }
+    round
+}
