@@ -14,7 +14,10 @@
 //! - [`cli`]: the command line
 
 #![forbid(unsafe_code)]
-#![allow(rustdoc::private_intra_doc_links, reason = "one program, not a library: its pages are made with private items shown")]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "one program, not a library: its pages are made with private items shown"
+)]
 
 pub mod api;
 pub mod cli;
