@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
+use super::sanitize::Sanitizer;
 use crate::resilience::Moment;
 use crate::resilience::detectors::Activity;
 use crate::telemetry::clock;
@@ -26,6 +27,7 @@ pub(super) struct Traffic {
     last_read: AtomicU64,
     unanswered_since: AtomicU64,
     bytes_read: AtomicU64,
+    careful: AtomicBool,
 }
 
 impl Traffic {
@@ -109,9 +111,11 @@ impl Link {
         self.owner == other.owner
     }
 
-    /// Declares that this connection carries commands that may rightly take long.
+    /// Declares that this connection carries commands that may rightly take long, or may be quoted in errors. To be called
+    /// while nothing is outstanding.
     pub(super) fn carries_heavy(&self) {
         self.heavy.store(true, Ordering::Relaxed);
+        self.traffic.careful.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_heavy(&self) -> bool {
@@ -179,11 +183,12 @@ pub(super) struct WatchedStream {
     transport: Transport,
     traffic: Arc<Traffic>,
     write_blocked: bool,
+    sanitizer: Sanitizer,
 }
 
 impl WatchedStream {
     pub(super) fn new(transport: Transport, traffic: Arc<Traffic>) -> Self {
-        Self { transport, traffic, write_blocked: false }
+        Self { transport, traffic, write_blocked: false, sanitizer: Sanitizer::default() }
     }
 }
 
@@ -203,6 +208,9 @@ impl AsyncRead for WatchedStream {
         let arrived = buffer.filled().len() - before;
         if matches!(polled, Poll::Ready(Ok(()))) && arrived > 0 {
             self.traffic.read(arrived);
+            if self.traffic.careful.load(Ordering::Relaxed) {
+                self.sanitizer.pass(&mut buffer.filled_mut()[before..]);
+            }
         }
         polled
     }

@@ -9,7 +9,7 @@
 //! | `gateway` | guards in order, retries, the sticky outcome |
 //! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
 //! | `fence` | making sure an abandoned write has run or never will |
-//! | `pool`, `connector`, `link` | connections per worker, how they are made, what is known of each |
+//! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
@@ -30,6 +30,7 @@ mod gateway;
 mod keeper;
 mod link;
 mod pool;
+mod sanitize;
 mod settings;
 mod subscriptions;
 mod transaction;

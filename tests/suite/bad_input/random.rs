@@ -133,18 +133,11 @@ fn fault(bytes: &[u8], heard: &Heard) -> Option<String> {
         _ if deadline => None,
         // Nothing, or not even a line, was sent; the listener closes without a word.
         0 => bytes.contains(&b'\n').then(|| "no answer".to_owned()),
-        // Limit: Redis quotes names it does not know, and the driver gives a connection up over a quotation that is no UTF-8.
-        504 if heard.text().contains("connection to Redis was lost") && !quotable(bytes) => None,
         500.. => Some(format!("status {}", heard.status)),
         400..500 if heard.is_for_both_surfaces() => None,
         400..500 if own && !bytes.starts_with(b"HEAD ") => heard.fault(&target_of(bytes)),
         _ => None,
     }
-}
-
-/// Whether what Redis would quote of the request is text.
-fn quotable(bytes: &[u8]) -> bool {
-    bytes.is_ascii() && !target_of(bytes).contains('%') && !bytes.windows(2).any(|pair| pair == br"\u")
 }
 
 async fn ask(address: SocketAddr, bytes: Vec<u8>) -> Option<String> {
