@@ -138,12 +138,13 @@ fn is_json(media_type: &[u8]) -> bool {
 
 /// Mounts what is left of the surface of documents; everything else is the dialect's.
 pub fn configure(app: &mut web::ServiceConfig) {
-    let rest = ["/v1", "/v1/{tail:.*}", "/docs", "/docs/{tail:.*}", "/openapi.json", "/openapi.json/{tail:.*}"];
-    app.service(web::resource(rest).to(nothing_here));
+    for prefix in ["/docs", "/openapi.json"] {
+        app.service(web::scope(prefix).default_service(web::to(nothing_here)));
+    }
 }
 
 /// Whoever is not known learns nothing about what there is.
-async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller::known(&request).map_err(|reason| Problem::from(reason).at(&request))?;
     Err(Problem::new(Code::NotFound, "there is no such resource").at(&request))
 }

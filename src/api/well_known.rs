@@ -20,7 +20,7 @@ const _: () = assert!(VALID_DAYS < 365);
 
 /// Mounts the well-known places; those that do not exist are public, too.
 pub fn configure(app: &mut web::ServiceConfig) {
-    app.service(web::resource(["/.well-known", "/.well-known/{tail:.*}"]).to(serve));
+    app.service(web::scope("/.well-known").default_service(web::to(serve)));
 }
 
 async fn serve(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpResponse, Problem> {

@@ -1,9 +1,9 @@
 //! Keeping a connection alive that carries error lines with bytes the driver cannot read.
 //!
 //! Redis quotes what a caller sent in some of its errors, byte for byte, and scripts may return any bytes as an error or a status;
-//! the driver gives the whole connection up over a line that is not UTF-8. On connections that carry such calls, bytes beyond
-//! ASCII in error and status lines become `?` on their way in. Data is never touched: it travels in bulk strings, which are
-//! skipped by their length. Limits: RESP2; a caller reads `?` where Redis quoted a letter beyond ASCII.
+//! the driver gives the whole connection up over a line that is not UTF-8. On connections that carry such calls, bytes of error
+//! and status lines that are no UTF-8 become `?` on their way in. Data is never touched: it travels in bulk strings, which are
+//! skipped by their length. Limits: RESP2; a letter that arrives in two pieces becomes `?` as well.
 
 /// Follows the frames of one connection, from a frame's beginning on.
 #[derive(Debug, Default)]
@@ -47,6 +47,14 @@ impl Sanitizer {
                 }
                 return skipped;
             }
+            State::Text => {
+                let end = bytes.iter().position(|byte| *byte == b'\n');
+                mend(&mut bytes[..end.unwrap_or(bytes.len())]);
+                if end.is_some() {
+                    self.state = State::Type;
+                }
+                return end.map_or(bytes.len(), |end| end + 1);
+            }
             State::Type => {
                 self.state = match first {
                     b'-' | b'+' => State::Text,
@@ -63,11 +71,21 @@ impl Sanitizer {
                 }
                 _ => {}
             },
-            State::Text | State::Plain if first == b'\n' => self.state = State::Type,
-            State::Text if !first.is_ascii() => bytes[0] = b'?',
-            State::Text | State::Plain => {}
+            State::Plain if first == b'\n' => self.state = State::Type,
+            State::Plain => {}
         }
         1
+    }
+}
+
+/// Replaces what is no UTF-8, byte for byte: lengths stay.
+fn mend(text: &mut [u8]) {
+    let mut from = 0;
+    while let Err(error) = str::from_utf8(&text[from..]) {
+        let bad = from + error.valid_up_to();
+        let end = error.error_len().map_or(text.len(), |length| bad + length);
+        text[bad..end].fill(b'?');
+        from = end;
     }
 }
 
@@ -83,10 +101,18 @@ mod tests {
 
     #[test]
     fn only_error_and_status_lines_are_mended_however_they_arrive() {
-        let frames = b"-ERR unknown '\xff\xc3'\r\n$4\r\n\xff\r\n-\r\n*2\r\n:1\r\n$-1\r\n+O\xfeK\r\n$0\r\n\r\n-E\x80\r\n";
+        let frames =
+            b"-ERR unknown '\xff\xc3'\r\n$4\r\n\xff\r\n-\r\n*2\r\n:1\r\n$-1\r\n+O\xfeK\r\n$0\r\n\r\n-E\x80\r\n";
         let expected = b"-ERR unknown '??'\r\n$4\r\n\xff\r\n-\r\n*2\r\n:1\r\n$-1\r\n+O?K\r\n$0\r\n\r\n-E?\r\n";
         for cut in 1..=frames.len() {
             assert_eq!(mended(frames, cut), expected, "in pieces of {cut}");
         }
+    }
+
+    #[test]
+    fn letters_beyond_ascii_that_arrive_whole_are_kept() {
+        let frame = "-ERR unknown 'ü\u{1f600}'\r\n".as_bytes();
+        assert_eq!(mended(frame, frame.len()), frame);
+        assert!(mended(frame, 1).is_ascii());
     }
 }

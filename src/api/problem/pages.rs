@@ -49,7 +49,7 @@ const HTML_HEADERS: [(&str, &str); 7] = [
 
 /// Mounts the pages.
 pub fn configure(app: &mut web::ServiceConfig) {
-    app.service(web::resource(["/problems", "/problems/{tail:.*}"]).to(serve));
+    app.service(web::scope("/problems").default_service(web::to(serve)));
 }
 
 async fn serve(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -24,7 +24,7 @@ const BODY_BYTES: usize = 4096;
 /// Mounts the resource.
 pub fn configure(app: &mut web::ServiceConfig) {
     app.service(
-        web::resource("/v1/counters/{name:.*}")
+        web::resource("/counters/{name:.*}")
             .route(web::get().to(get))
             .route(web::head().to(get))
             .route(web::post().to(increment))

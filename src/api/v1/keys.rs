@@ -30,7 +30,7 @@ const TTL_MAX: u64 = 3_153_600_000;
 /// Mounts the resource.
 pub fn configure(app: &mut web::ServiceConfig) {
     app.service(
-        web::resource("/v1/keys/{key:.*}")
+        web::resource("/keys/{key:.*}")
             .route(web::get().to(get))
             .route(web::head().to(head))
             .route(web::put().to(put))

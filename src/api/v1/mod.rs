@@ -11,8 +11,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
-use super::caller;
 use super::problem::{Code, Mistake, Problem};
+use super::{caller, surface};
 use crate::security::Action;
 use std::future::{Ready, ready};
 use validator::ValidationErrors;
@@ -30,9 +30,11 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 }
 
 /// Mounts the resources.
+///
+/// Within a scope, because its prefix is compared as text: paths of the dialect pay for no pattern of ours.
 pub fn configure(app: &mut web::ServiceConfig) {
-    keys::configure(app);
-    counters::configure(app);
+    let resources = web::scope("/v1").configure(keys::configure).configure(counters::configure);
+    app.service(resources.default_service(web::to(surface::nothing_here)));
 }
 
 /// Who it is, and no body where none belongs; the question of who comes first.
