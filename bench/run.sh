@@ -7,7 +7,8 @@
 # both alike. CPU is what /proc says the server's process used, divided by the requests answered. Ratios (ours/bare) are
 # taken pair by pair and their median is shown; absolute figures are medians too and belong to this machine only.
 #
-# BENCH_ROUNDS (5), BENCH_SECONDS (4) a run, BENCH_CASES ("get set v1_get v1_put pipeline open idle").
+# BENCH_ROUNDS (5), BENCH_SECONDS (4) a run, BENCH_CASES ("get set v1_get v1_put pipeline open idle"), BENCH_BUILD (yes; no
+# measures the programs that are there).
 # Limits: Linux; loopback; server, Redis and wrk share the cores. Only processes started here are ended, by their id. The
 # promises about breakers, outcomes and in-process refusals are the test suite's, not measured here.
 set -euo pipefail
@@ -148,6 +149,14 @@ redis_run() { ask bare POST / --data "[\"$1\",\"$2\"]" >/dev/null; }
 ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 ticks_per_second=$(getconf CLK_TCK)
 
+# Ticks the whole machine was busy, and those of them that were ours: this script and its ended children, and both servers.
+busy() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 + $9 }' /proc/stat; }
+own() {
+    local sum=0 one
+    for one in "${pid[@]}"; do sum=$((sum + $(ticks "$one"))); done
+    sed 's/.*) //' "/proc/$$/stat" | awk -v sum="$sum" '{ print sum + $12 + $13 + $14 + $15 }'
+}
+
 # drive CASE SIDE SECONDS: one run of wrk, its figures in FIGURES' order and the CPU of server and Redis in microseconds.
 drive() {
     local script=$1 server before_server before_redis told
@@ -240,7 +249,7 @@ idle_memory() {
 }
 
 report() {
-    echo "Rounds: $rounds × $seconds s, $workers workers each, $(nproc) cores; load average before: $load."
+    echo "Rounds: $rounds × $seconds s, $workers workers each, $(nproc) cores; other programs used $others % of them meanwhile."
     if [ -s "$work/samples" ]; then
         awk -v order="get set v1_get v1_put pipeline" -f /dev/fd/3 "$work/samples" 3<<'AWK'
 function median(list, count,    i, j, swap) {
@@ -272,8 +281,9 @@ function verdict(holds) { return holds ? "met" : "**missed**" }
 END {
     name["get"] = "`POST /` GET"; name["set"] = "`POST /` SET"; name["v1_get"] = "`GET /v1/keys/…`"
     name["v1_put"] = "`PUT /v1/keys/…`"; name["pipeline"] = "`POST /pipeline`, 100 commands"
-    print "\n| case | requests/s bare | ours | CPU µs/request bare | ours | **throughput ours/bare** (range) | **CPU ours/bare** (range) | Redis CPU ours/bare | p99 µs bare | ours | promise |"
-    print "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
+    for (c in seen) if (c in name) compared = 1
+    if (compared) print "\n| case | requests/s bare | ours | CPU µs/request bare | ours | **throughput ours/bare** (range) | **CPU ours/bare** (range) | Redis CPU ours/bare | p99 µs bare | ours | promise |"
+    if (compared) print "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
     for (n = split(order, cases, " "); ++i <= n;) {
         c = cases[i]; if (!(c in seen)) continue
         rate = of(c, "", "rate"); cpu = of(c, "", "cpu")
@@ -297,12 +307,10 @@ AWK
 }
 
 "$root/tools/ensure" redis curl wrk
-build
+[ "${BENCH_BUILD:-yes}" = no ] || build
 BENCH_TOKEN=$(od -An -tx1 -N24 /dev/urandom | tr -d ' \n')
 export BENCH_TOKEN
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-load=$(cut -d' ' -f1-3 /proc/loadavg)
-awk -v cores="$(nproc)" '$1 > cores / 4 { print "bench: the machine is busy (load " $1 "): trust ratios, and them only a little" }' /proc/loadavg >&2
 start_redis
 start bare
 start ours
@@ -314,8 +322,12 @@ if chosen idle; then
     start bare
     start ours
 fi
+since=$SECONDS before_busy=$(busy) before_own=$(own)
 compare
 ! chosen open || refusals
+spent=$((SECONDS - since))
+others=$(((($(busy) - before_busy - $(own) + before_own)) * 100 / (ticks_per_second * $(nproc) * (spent ? spent : 1))))
+[ "$others" -lt 5 ] || say "other programs used $others % of the machine meanwhile: repeat this on a quiet one"
 mkdir -p "$out"
 report | tee "$out/last.md"
 say "also in $out/last.md"

@@ -17,6 +17,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, web};
 
 use super::acceptor::complaint::Complaint;
 use super::acceptor::conversation::{Conversation, Turn};
+use super::upstash::path as dialect;
 use super::{Worker, report};
 use crate::resilience::Moment;
 use crate::telemetry::clock;
@@ -127,20 +128,19 @@ fn objection(request: &ServiceRequest, worker: &Worker) -> Option<Complaint> {
 /// The route's template for metrics, from the path alone.
 fn route(path: &str) -> Route {
     match path {
-        "/" => Route::CommandBody,
-        "/pipeline" => Route::Pipeline,
-        "/multi-exec" => Route::MultiExec,
         "/v1/keys" => Route::Keys,
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/") => Route::Unmatched,
-        // SDKs join base URLs carelessly, and the dialect forgives it.
-        _ => match path.trim_matches('/') {
-            "" => Route::CommandBody,
-            "pipeline" => Route::Pipeline,
-            "multi-exec" => Route::MultiExec,
-            _ => Route::CommandPath,
+        // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
+        _ => match dialect::route(path) {
+            dialect::Route::Root => Route::CommandBody,
+            dialect::Route::Pipeline => Route::Pipeline,
+            dialect::Route::MultiExec => Route::MultiExec,
+            dialect::Route::Subscribe(_) => Route::Subscribe,
+            dialect::Route::PatternSubscribe(_) => Route::PatternSubscribe,
+            dialect::Route::Monitor | dialect::Route::Command(_) => Route::CommandPath,
         },
     }
 }

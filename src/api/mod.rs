@@ -46,6 +46,8 @@ pub struct Settings {
     pub head_bytes: usize,
     /// The most fields in a request head.
     pub head_fields: usize,
+    /// How often a stream gets a sign of life.
+    pub heartbeat: Duration,
 }
 
 /// What all workers share.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// What bounds a caller.
     pub limits: Limits,
+    /// Subscriptions of callers.
+    pub streams: Streams,
     /// Who may call.
     pub auth: Auth,
     /// The log.
@@ -67,6 +69,8 @@ pub struct Server {
     pub client_request_timeout: Duration,
     /// How long a closing connection may linger.
     pub client_disconnect_timeout: Duration,
+    /// How long a caller may read nothing of what is sent to him.
+    pub client_write_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
 }
@@ -206,6 +210,20 @@ pub struct Limits {
     pub head: usize,
     /// Fields of a request head.
     pub head_fields: usize,
+}
+
+/// `streams.*`: subscriptions of callers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Streams {
+    /// Open streams.
+    pub max: usize,
+    /// How often a comment line is sent on each.
+    pub heartbeat: Duration,
+    /// Messages that may wait for one reader.
+    pub buffer: usize,
+    /// Bytes that may wait for one reader.
+    pub buffer_bytes: usize,
 }
 
 /// `auth.*`: who may call.

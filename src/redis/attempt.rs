@@ -21,8 +21,8 @@ use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
 use super::watch::{Waited, Watch};
-use crate::resilience::breaker::{Admission, Refused, Verdict};
 use crate::resilience::Deadline;
+use crate::resilience::breaker::{Admission, Refused, Verdict};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::CommandOutcome;
 

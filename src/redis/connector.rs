@@ -107,7 +107,7 @@ async fn establish<G: Send + 'static>(
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = WatchedStream::new(open(&address.place).await.map_err(ConnectError::Transport)?, traffic.clone());
+    let stream = dial(address, traffic.clone()).await.map_err(ConnectError::Transport)?;
     // Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
@@ -140,6 +140,11 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A watched stream to an address, nothing said on it yet.
+pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> io::Result<WatchedStream> {
+    Ok(WatchedStream::new(open(&address.place).await?, traffic))
 }
 
 async fn open(place: &Place) -> io::Result<Transport> {

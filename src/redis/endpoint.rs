@@ -16,6 +16,7 @@ use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
 use super::link::Link;
 use super::settings::Settings;
+use super::subscriptions::{self, Line, Subscriptions};
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::detectors::{ConnectDetector, StallDetector};
@@ -49,6 +50,7 @@ pub struct Endpoint {
     links: Mutex<Vec<Weak<Link>>>,
     unfenced: Mutex<Vec<Arc<Link>>>,
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// What the keeper last learned of the server.
@@ -134,6 +136,7 @@ impl Endpoint {
             connects: ConnectDetector::new(settings.connect_failures),
             stall: StallDetector { threshold: settings.stall_after },
             suspicion: Notify::new(),
+            subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             address,
             settings,
             metrics,
@@ -155,6 +158,11 @@ impl Endpoint {
     /// Both breakers, read first.
     pub fn lanes(&self) -> [&Breaker; 2] {
         [&self.read, &self.write]
+    }
+
+    /// Who reads which channels.
+    pub fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
     }
 
     /// Everything an operator may want to see, at one moment.
@@ -181,15 +189,25 @@ impl Endpoint {
     /// Makes one connection for a worker's pool, after a pause if connects have been failing (D11), and pays what is owed: the
     /// first commands on a replacement are the fences of the connections that died with writes in flight (D2).
     pub(super) async fn reconnect(self: &Arc<Self>) -> Result<Connection, ConnectError> {
-        let failures = self.connects.consecutive();
-        if failures > 0 {
-            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
-        }
+        self.pause_after_failures().await;
         let limit = self.settings.connect_timeout;
         let connection = self.connect(limit).await?;
         // A server that freezes right now must not hold the pool: what is unpaid stays owed.
         let _ = tokio::time::timeout(limit, fence::pay_debts(self, &connection)).await;
         Ok(connection)
+    }
+
+    /// Makes the connection that carries all subscriptions, after the same pause.
+    pub(super) async fn open_line(&self) -> Result<Line, ConnectError> {
+        self.pause_after_failures().await;
+        match subscriptions::connect(&self.address, self.settings.connect_timeout).await {
+            Ok(line) => {
+                self.connects.succeeded();
+                self.remember(line.link());
+                Ok(line)
+            }
+            Err(error) => Err(self.connect_failed(error)),
+        }
     }
 
     /// Makes one connection within `limit` and tells the detectors how it went.
@@ -203,14 +221,19 @@ impl Endpoint {
                 self.remember(&connection.link);
                 Ok(connection)
             }
-            Err(error) => {
-                self.note_failed_connect(&error);
-                Err(error)
-            }
+            Err(error) => Err(self.connect_failed(error)),
         }
     }
 
-    fn note_failed_connect(&self, error: &ConnectError) {
+    async fn pause_after_failures(&self) {
+        let failures = self.connects.consecutive();
+        if failures > 0 {
+            tokio::time::sleep(RECONNECT.delay(failures - 1, fastrand::f64())).await;
+        }
+    }
+
+    /// Tells the detectors of a failed connect.
+    fn connect_failed(&self, error: ConnectError) -> ConnectError {
         let reason = error.reason();
         // Once for each reason: connects are repeated several times a second.
         if self.health.lost_because(&reason) {
@@ -221,6 +244,7 @@ impl Endpoint {
         if self.connects.failed() {
             self.trip_all(Cause::Connect);
         }
+        error
     }
 
     /// Opens every lane; true if any opened now.
@@ -249,7 +273,7 @@ impl Endpoint {
             return;
         }
         self.trip_all(Cause::Stall);
-        self.health.lost();
+        self.health.lost_because("no reply");
         for link in links.iter().filter(|link| silent_for(link, stall.threshold, now)) {
             link.give_up_as_stalled();
         }

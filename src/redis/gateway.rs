@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Meaning, Outcome, Suspect};
 use super::fence::{Fence, fence};
 use super::pool::WorkerPool;
+use super::subscriptions::{NoStream, Subscription, Topic};
 use super::transaction::{Ending, Transaction};
 use super::{Answer, Reply};
 use crate::resilience::bulkhead::{Bulkhead, Slot};
@@ -62,6 +63,30 @@ impl Gateway {
     /// Runs commands all together or not at all, isolated from every other caller's.
     pub async fn run_transaction(&self, transaction: Transaction, deadline: Deadline) -> Result<Answer<Ending>, Error> {
         self.guard(&transaction.sealed(), deadline).await
+    }
+
+    /// Subscribes to a topic. What comes back has been confirmed by Redis. A subscription changes nothing, so whatever stops
+    /// it is `not_executed`; an opening breaker ends the wait for the confirmation.
+    pub async fn open_stream(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
+        let lane = self.endpoint.lane(Lane::Read);
+        let opened = lane.opened();
+        if lane.refusing()
+            && let Err(refused) = lane.admit(clock::now())
+        {
+            return Err(self.refused(Lane::Read, &refused).into());
+        }
+        let mut subscription = self.endpoint.subscriptions().join(topic)?;
+        tokio::select! {
+            biased;
+            confirmed = subscription.confirmed() => confirmed.map(|()| subscription),
+            () = opened => Err(match lane.admit(clock::now()) {
+                Err(refused) => self.refused(Lane::Read, &refused).into(),
+                Ok(_) => Error::new(ErrorKind::ConnectFailed).into(),
+            }),
+            () = tokio::time::sleep(deadline.remaining(clock::now())) => {
+                Err(Error::new(ErrorKind::DeadlinePassed).into())
+            }
+        }
     }
 
     /// Settles an ambiguous write: gives its connection up and fences it over another. After `Ok` it has run or never will,

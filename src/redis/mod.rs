@@ -1,7 +1,8 @@
 //! The only door to Redis: gateway, connections, command catalogue, errors, embedded server.
 //!
-//! Everything the product asks of Redis goes through [`Gateway::run`] and its like for batches and transactions: no other room can name the
-//! driver. [`Endpoint`] is one server as all workers see it, [`Keeper`] looks after it in the background.
+//! Everything the product asks of Redis goes through [`Gateway::run`] and its like for batches, transactions and streams: no other room
+//! can name the driver. [`Endpoint`] is one server as all workers see it; [`Keeper`] looks after it in the background, and
+//! [`SubscriptionKeeper`] after its subscriptions.
 //!
 //! | file | its one job |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
+//! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `embedded` | the private server child |
 
 mod address;
@@ -29,6 +31,7 @@ mod keeper;
 mod link;
 mod pool;
 mod settings;
+mod subscriptions;
 mod transaction;
 mod watch;
 
@@ -39,7 +42,10 @@ pub use error::{Error, ErrorKind, Meaning, Outcome, Suspect, meaning, outcome_of
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
-pub use settings::Settings;
+pub use settings::{Settings, StreamSettings};
+pub use subscriptions::{
+    Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,
+};
 pub use transaction::{Ending, Transaction, cause};
 
 /// A definite answer and how many attempts it took.

@@ -38,4 +38,17 @@ pub struct Settings {
     pub stall_after: Duration,
     /// Failed connects in a row that open every lane.
     pub connect_failures: u32,
+    /// Subscriptions.
+    pub streams: StreamSettings,
+}
+
+/// What bounds subscriptions.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSettings {
+    /// Open streams of this process.
+    pub max: usize,
+    /// Messages that may wait for one reader.
+    pub buffer_messages: usize,
+    /// Bytes that may wait for one reader.
+    pub buffer_bytes: usize,
 }

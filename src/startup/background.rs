@@ -1,4 +1,4 @@
-//! The background thread: the keeper of the endpoint and the supervisor of the embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, and the supervisor of the embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::redis::embedded::{Embedded, EmbeddedEvent};
-use crate::redis::{Endpoint, Keeper};
+use crate::redis::{Endpoint, Keeper, SubscriptionKeeper};
 
 /// The running thread.
 pub(super) struct Background {
@@ -48,6 +48,9 @@ async fn work(
     stopped: oneshot::Receiver<()>,
 ) {
     let instance = format!("{:08x}", fastrand::u32(..));
+    let subscriptions = SubscriptionKeeper::new(endpoint.clone());
+    // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
+    tokio::spawn(async move { subscriptions.run().await });
     let keeper = Keeper::new(endpoint, &instance);
     let Some(embedded) = embedded else {
         let _ = ready.send(());

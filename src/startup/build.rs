@@ -78,6 +78,7 @@ impl Built {
         let address = address(&settings, embedded.as_ref())?;
         let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
         let public = listen(settings.server.bind, "server.bind")?;
+        limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
         let metrics =
             Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
@@ -151,6 +152,17 @@ fn listen(address: SocketAddr, key: &str) -> Result<TcpListener, BuildError> {
     bind().map_err(|error: std::io::Error| BuildError::Failed(format!("cannot listen on {address} ({key}): {error}")))
 }
 
+/// Drops callers who leave what is sent to them unread. Connections inherit it from their listener. The acceptor watches over
+/// what waits here to be sent; this is about what the kernel has taken already, of which nobody here would hear again.
+fn limit_unread(listener: &TcpListener, limit: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(limit)) {
+        tracing::warn!(%error, "server.client_write_timeout has no effect on this system");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (listener, limit);
+}
+
 /// The log's settings.
 pub(super) fn log_config(log: &config::Log) -> LogConfig {
     use crate::telemetry::logs::LogFormat;
@@ -172,6 +184,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         batch_commands: settings.limits.batch_commands,
         head_bytes: settings.limits.head,
         head_fields: settings.limits.head_fields,
+        heartbeat: settings.streams.heartbeat,
     }
 }
 
@@ -200,6 +213,11 @@ fn redis_settings(settings: &Settings) -> redis::Settings {
         probe_timeout: breaker.probe_timeout,
         stall_after: breaker.stall_after,
         connect_failures: breaker.connect_failures,
+        streams: redis::StreamSettings {
+            max: settings.streams.max,
+            buffer_messages: settings.streams.buffer,
+            buffer_bytes: settings.streams.buffer_bytes,
+        },
     }
 }
 

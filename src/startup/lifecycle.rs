@@ -1,7 +1,8 @@
 //! The life of the process: start, say so, serve, drain on a signal, stop.
 //!
-//! The first SIGTERM or SIGINT drains (D28): readiness turns 503, after `drain.delay` the acceptor drains within `drain.finish`,
-//! then the operator listener ends, the background stops and the embedded server with it, exit 0. A second signal exits 1 at once.
+//! The first SIGTERM or SIGINT drains (D28): readiness turns 503, after `drain.delay` streams are ended (their readers never mean
+//! to leave) and the acceptor drains within `drain.finish`, then the operator listener ends, the background stops and the embedded
+//! server with it, exit 0. A second signal exits 1 at once.
 //! Limits: a forced exit leaves an embedded server running; the next start adopts it.
 
 use std::io::{self, Read, Write};
@@ -32,6 +33,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let (ready, is_ready) = oneshot::channel();
     let background = Background::start(built.endpoint.clone(), built.embedded, ready)?;
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
+    let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {
         let drain = &built.settings.drain;
         let (acceptor, server) = public::start(built.public, &built.settings.server, built.shared, built.endpoint)?;
@@ -47,6 +49,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
         view.enter(Phase::Draining);
         signals.exit_on_next();
         tokio::time::sleep(drain.delay).await;
+        subscriptions.close();
         acceptor.drain(drain.finish).await;
         serving.await.map_err(io::Error::other)?
     });

@@ -31,6 +31,7 @@ pub(super) fn start(
         keep_alive: settings.keep_alive,
         head_timeout: settings.client_request_timeout,
         disconnect_timeout: settings.client_disconnect_timeout,
+        write_timeout: settings.client_write_timeout,
         head_bytes: shared.settings.head_bytes,
     };
     let census = shared.census.clone();

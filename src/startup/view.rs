@@ -37,6 +37,8 @@ impl View {
         };
         metrics.retry_budget_tokens.sample(sample(|endpoint| endpoint.reading(clock::now()).retry_tokens));
         metrics.inflight.sample(sample(|endpoint| endpoint.reading(clock::now()).in_flight as f64));
+        metrics.streams_open.sample(sample(|endpoint| endpoint.subscriptions().streams() as f64));
+        metrics.subscriptions.sample(sample(|endpoint| endpoint.subscriptions().held() as f64));
         metrics
             .pool_connections(PoolState::Open)
             .sample(sample(|endpoint| endpoint.reading(clock::now()).connections as f64));
@@ -76,6 +78,10 @@ impl OpsView for View {
             ("batch_commands", bound(None, self.limits.batch_commands)),
             ("connections", bound(Some(self.census.open()), self.census.limits().total)),
             ("redis_in_flight", bound(Some(reading.in_flight), reading.in_flight_limit)),
+            (
+                "streams",
+                bound(Some(self.endpoint.subscriptions().streams()), self.endpoint.subscriptions().streams_max()),
+            ),
             ("redis_waiting", bound(Some(reading.waiting), reading.waiting_limit)),
         ]);
         StatusDocument::assess(Facts {

@@ -30,7 +30,9 @@ use prometheus::{Registry, TextEncoder};
 pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::HttpMetrics;
-pub use labels::{CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason};
+pub use labels::{
+    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+};
 pub use redis::RedisMetrics;
 pub use table::markdown;
 pub use values::{Counter, Gauge};
@@ -65,6 +67,13 @@ pub struct Metrics {
     pub audit_spooled: Gauge,
     /// Audit records lost.
     pub audit_dropped: Counter,
+    /// Streams that are open; give it a sampler.
+    pub streams_open: Gauge,
+    /// Holes told to readers of streams.
+    pub streams_discontinuities: Counter,
+    /// Subscriptions that Redis holds for us; give it a sampler.
+    pub subscriptions: Gauge,
+    streams_cut: Arc<Counters>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
     connections_rejected: Arc<Counters>,
@@ -96,6 +105,10 @@ impl Metrics {
             retry_budget_tokens: single_gauge(&table::RETRY_BUDGET)?,
             audit_spooled: single_gauge(&table::AUDIT_SPOOLED)?,
             audit_dropped: single_counter(&table::AUDIT_DROPPED)?,
+            streams_open: single_gauge(&table::STREAMS_OPEN)?,
+            streams_discontinuities: single_counter(&table::STREAMS_DISCONTINUITIES)?,
+            subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
+            streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
             breakers: register(&registry, Arc::new(BreakerMetrics::default()))?,
@@ -107,6 +120,11 @@ impl Metrics {
     #[inline]
     pub fn shed(&self, reason: ShedReason) {
         self.shed.increment(reason.index());
+    }
+
+    /// Counts streams ended before their readers left.
+    pub fn stream_cut(&self, reason: StreamCut, streams: u64) {
+        self.streams_cut.handle(reason.index()).add(streams);
     }
 
     /// Counts one connection turned away.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use collective::redis::{Address, Command, Endpoint, Gateway, Outcome, Reply, Settings};
+use collective::redis::{Address, Command, Endpoint, Gateway, Outcome, Reply, Settings, StreamSettings};
 use collective::resilience::{Backoff, Deadline, Observer, RetryPolicy, Silent, breaker};
 use collective::telemetry::metrics::Build;
 use collective::telemetry::{Metrics, clock};
@@ -38,6 +38,7 @@ fn gateway(address: std::net::SocketAddr) -> Gateway {
         probe_timeout: Duration::from_millis(200),
         stall_after: Duration::from_secs(60),
         connect_failures: 1_000_000,
+        streams: StreamSettings { max: 1, buffer_messages: 1, buffer_bytes: 1 },
     };
     let metrics = Arc::new(Metrics::new(Build::current()).expect("metrics"));
     let observer: Arc<dyn Observer> = Arc::new(Silent);

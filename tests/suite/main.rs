@@ -27,5 +27,6 @@ mod readme;
 mod scripts;
 mod secrets;
 mod steady;
+mod subscribe;
 mod tokens;
 mod transactions;

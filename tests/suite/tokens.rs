@@ -79,6 +79,21 @@ async fn a_read_only_token_reads_what_it_names() {
 }
 
 #[tokio::test]
+async fn a_read_only_token_subscribes_and_does_not_publish() {
+    let house = House::start().await;
+    let reader = house.reader();
+    let mut channel = reader.subscribe("c").await;
+    channel.expect("data: subscribe,c,1").await;
+    let browser = reader.without_token();
+    let mut pattern = browser.events(Method::GET, &format!("/psubscribe/c*?_token={READER}")).await;
+    pattern.expect("data: psubscribe,c*,1").await;
+    assert_eq!(reader.post_command(&["PUBLISH", "c", "m"]).await.json(), json!({"error": noperm("publish")}));
+    assert_eq!(house.full().post_command(&["PUBLISH", "c", "m"]).await.result(), json!(2), "one for each kind");
+    channel.expect("data: message,c,m").await;
+    pattern.expect("data: pmessage,c*,c,m").await;
+}
+
+#[tokio::test]
 async fn a_denial_is_an_items_own_in_a_pipeline_and_discards_a_transaction() {
     let house = House::start().await;
     let list = house.reader().pipeline(&[&["GET", "k"], &["GEOADD", "g", "1", "1", "m"], &["TTL", "k"]]).await;

@@ -43,7 +43,7 @@ pub(super) struct Care {
     pub(super) draining: watch::Receiver<bool>,
     pub(super) head_timeout: Duration,
     pub(super) disconnect_timeout: Duration,
-    pub(super) keep_alive: Duration,
+    pub(super) write_timeout: Duration,
     pub(super) head_bytes: usize,
 }
 
@@ -157,8 +157,7 @@ impl Care {
         match due {
             Due::Head => self.head_timeout,
             Due::Rest => self.disconnect_timeout,
-            // A caller who takes nothing for as long as an idle one may stay is no better than an idle one.
-            Due::Reading => self.keep_alive,
+            Due::Reading => self.write_timeout,
         }
     }
 }

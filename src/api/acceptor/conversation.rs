@@ -51,7 +51,8 @@ pub(super) struct Returned {
     pub(super) silenced: bool,
 }
 
-/// A request being served. Whoever streams an answer keeps it until the end, else a drain takes the connection for idle.
+/// A request being served. Whoever streams an answer keeps one of his own ([`Conversation::prolong`]) until the end, else a drain
+/// takes the connection for idle.
 #[must_use = "dropping a turn ends it"]
 pub struct Turn(Rc<Conversation>);
 
@@ -62,6 +63,12 @@ impl Conversation {
         self.unparsed.set(0);
         self.line_ended.set(false);
         self.body_left.set(has_body);
+        self.serving.set(self.serving.get() + 1);
+        Turn(self.clone())
+    }
+
+    /// The answer in the making is a stream: its request is being served for as long as this is kept.
+    pub fn prolong(self: &Rc<Self>) -> Turn {
         self.serving.set(self.serving.get() + 1);
         Turn(self.clone())
     }

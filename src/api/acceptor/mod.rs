@@ -59,6 +59,8 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long a closing connection may linger.
     pub disconnect_timeout: Duration,
+    /// How long a caller may read nothing of an answer that waits for him.
+    pub write_timeout: Duration,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
 }
@@ -167,7 +169,7 @@ impl Entry {
             draining: self.draining.clone(),
             head_timeout: self.settings.head_timeout,
             disconnect_timeout: self.settings.disconnect_timeout,
-            keep_alive: self.settings.keep_alive,
+            write_timeout: self.settings.write_timeout,
             head_bytes: self.settings.head_bytes,
         };
         Box::pin(async move {

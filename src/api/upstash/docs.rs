@@ -37,14 +37,14 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("MONITOR", "refused at `/monitor`, too: it would show every caller's keys and values"),
     ("MULTI", "send the commands to `/multi-exec`"),
     ("OBJECT", MORE),
-    ("PSUBSCRIBE", "only as an endpoint of its own, never as a command"),
+    ("PSUBSCRIBE", "only as the endpoint `/psubscribe/{pattern}`, never as a command; for read-only tokens, too"),
     ("SCAN", "`WITHTYPE` is made by asking each key's type after the scan; lists the service's own keys, too"),
     ("SCRIPT|EXISTS", NAMES),
     ("SCRIPT|LOAD", "as `EVAL`; answers with the SHA-1 of the text as the caller wrote it"),
     ("SORT", MORE),
     ("SORT_RO", MORE),
     ("SPUBLISH", MORE),
-    ("SUBSCRIBE", "only as an endpoint of its own, never as a command"),
+    ("SUBSCRIBE", "only as the endpoint `/subscribe/{channel}`, never as a command; for read-only tokens, too"),
     ("SUBSTR", MORE),
     ("UNWATCH", "there is no `WATCH`"),
     ("WAIT", "the hosted service has it"),
@@ -75,6 +75,7 @@ the official SDKs work unmodified.
 | `/pipeline` | POST, PUT | a list of commands, one round trip, an answer for each |
 | `/multi-exec` | POST, PUT | a list of commands, all or none of them, nobody else's in between |
 | `/{command}/{argument}/…` | GET, HEAD, POST, PUT | one command; a body is the next argument, then the query's names and values |
+| `/subscribe/{channel}`, `/psubscribe/{pattern}` | GET, POST | a stream of server-sent events; the whole rest of the path is one name |
 | `/monitor`, `Upstash-Response-Format: resp2` | | left out on purpose, with a clear refusal |
 
 `HEAD` of the first three answers 200 to a valid token; of a path it runs the command and leaves the body out. `OPTIONS` answers 200 to
@@ -94,6 +95,8 @@ as `_token`; the `Authorization` header wins.
 | `Idempotency-Key` | 422 on `/pipeline` and `/multi-exec`: a list has no single reply to remember |
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
+| subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |
+| who may subscribe | every token, read-only ones included: it changes nothing. A pattern shows the names of channels in use |
 | scripts that name undeclared keys | possible, as on Redis |
 | tokens | root, full and read-only, configured as SHA-256 digests |
 | keys that begin with `collective:` | refused: they are the service's own. `FLUSHDB` removes them with all others; the service makes them anew |

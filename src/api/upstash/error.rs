@@ -134,12 +134,19 @@ impl DialectError {
         Self::not_executed(StatusCode::BAD_REQUEST, text)
     }
 
-    /// A part of the dialect that is not there.
-    pub fn not_built() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "ERR subscriptions are not available yet: publish works, and so do all commands",
-        )
+    /// A channel of the service's own.
+    pub fn reserved_channel() -> Self {
+        let text = "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
+        Self::not_executed(StatusCode::FORBIDDEN, text)
+    }
+
+    /// Turned away for want of room, or of time to live; worth asking again.
+    pub fn shed(text: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            code: Some(Code::Overloaded),
+            ..Self::not_executed(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
 
     /// The gateway got no definite answer.

@@ -11,9 +11,10 @@
 //! | `single`, `list` | one command; a pipeline or a transaction |
 //! | `arguments`, `path` | bytes of a request into arguments |
 //! | `adapt`, `scripts`, `typed_scan` | what the hosted service does otherwise than Redis |
+//! | `subscribe` | streams of messages |
 //! | `reply`, `error`, `sync` | answers |
 //!
-//! Limits: subscriptions are not built yet; `/monitor` and the `resp2` format are left out on purpose.
+//! Limits: `/monitor` and the `resp2` format are left out on purpose.
 
 mod adapt;
 pub mod arguments;
@@ -26,6 +27,7 @@ pub mod reply;
 mod scan;
 pub mod scripts;
 mod single;
+mod subscribe;
 mod sync;
 mod typed_scan;
 
@@ -46,6 +48,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const ALLOW: &str = "GET, HEAD, POST, PUT, OPTIONS";
 /// Methods of a route whose commands are in the body.
 const ALLOW_BODY: &str = "POST, PUT, HEAD, OPTIONS";
+/// Methods of a stream.
+const ALLOW_STREAM: &str = "GET, POST, OPTIONS";
 
 /// Mounts the dialect on everything that is left.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -72,13 +76,19 @@ async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResp
         Route::Pipeline => list::pipeline(visitor, &request, &mut payload).await,
         Route::MultiExec => list::transaction(visitor, &request, &mut payload).await,
         Route::Command(command) => single::in_path(command, visitor, &request, &mut payload).await,
-        Route::Subscribe(_) | Route::PatternSubscribe(_) => Err(DialectError::not_built()),
+        Route::Subscribe(_) | Route::PatternSubscribe(_) => {
+            subscribe::stream(route, visitor, &request, &mut payload).await
+        }
         Route::Monitor => Err(DialectError::monitor()),
     }
 }
 
 /// The answer to a method that brings no commands: a refusal, or, to `HEAD` where they would be in the body, that the token is good.
 fn without_commands(method: &Method, route: Route<'_>) -> Result<Option<HttpResponse>, DialectError> {
+    if matches!(route, Route::Subscribe(_) | Route::PatternSubscribe(_)) {
+        let has = matches!(*method, Method::GET | Method::POST);
+        return if has { Ok(None) } else { Err(DialectError::method(ALLOW_STREAM)) };
+    }
     let in_body = matches!(route, Route::Root | Route::Pipeline | Route::MultiExec);
     match *method {
         Method::POST | Method::PUT => Ok(None),

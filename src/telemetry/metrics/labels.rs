@@ -45,6 +45,10 @@ label! {
         Pipeline = "/pipeline",
         /// A transaction.
         MultiExec = "/multi-exec",
+        /// A stream of one channel's messages.
+        Subscribe = "/subscribe/{channel}",
+        /// A stream of the messages on all channels that match.
+        PatternSubscribe = "/psubscribe/{pattern}",
         /// One command in the path.
         CommandPath = "/{command}",
         /// Whatever no route claimed.
@@ -60,7 +64,7 @@ impl Route {
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter => &[Method::Get, Method::Delete],
             Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
-            Self::CommandPath => &[Method::Get, Method::Post],
+            Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
         }
     }
@@ -182,6 +186,20 @@ label! {
         Draining = "draining",
         /// As many connections as allowed.
         Connections = "connections",
+        /// As many streams as allowed.
+        Streams = "streams",
+    }
+}
+
+label! {
+    /// Why a stream was ended before its reader left.
+    StreamCut {
+        /// The reader takes messages more slowly than they come.
+        SlowReader = "slow_reader",
+        /// Redis refused to renew the subscription.
+        Refused = "refused",
+        /// The service is stopping.
+        Draining = "draining",
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
 use super::labels::{
     CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
+    StreamCut,
 };
 
 /// One metric family.
@@ -149,6 +150,14 @@ families! {
         "Requests and connections turned away before Redis was asked.";
     STALE_SERVED = "collective_stale_served_total" Kind::Counter, "answers", [],
         "Reads answered from memory because Redis did not answer.";
+    STREAMS_CUT = "collective_streams_cut_total" Kind::Counter, "streams", ["reason": StreamCut::WORDS],
+        "Streams ended before their readers left.";
+    STREAMS_DISCONTINUITIES = "collective_streams_discontinuities_total" Kind::Counter, "holes", [],
+        "Holes told to readers: their subscription was lost and is back, each reader counted.";
+    STREAMS_OPEN = "collective_streams_open" Kind::Gauge, "streams", [],
+        "Streams that callers hold open.";
+    SUBSCRIPTIONS = "collective_subscriptions" Kind::Gauge, "subscriptions", [],
+        "Channels and patterns that Redis sends us messages of; readers of the same one share it.";
     PROCESS_CPU = "process_cpu_seconds_total" Kind::Counter, "seconds", [],
         "Processor time used, user and system.";
     PROCESS_FDS = "process_open_fds" Kind::Gauge, "descriptors", [],

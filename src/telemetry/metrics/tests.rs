@@ -136,6 +136,19 @@ fn what_was_shed_served_stale_or_dropped_is_counted() {
 }
 
 #[test]
+fn streams_and_their_ends_are_counted_by_reason() {
+    let metrics = metrics();
+    metrics.streams_open.sample(|| 3.0);
+    metrics.stream_cut(StreamCut::SlowReader, 2);
+    metrics.streams_discontinuities.add(5);
+    let families = scrape(&metrics);
+    assert_eq!(value(&families, "collective_streams_open"), 3.0);
+    assert_eq!(value(&families, "collective_streams_cut_total{reason=\"slow_reader\"}"), 2.0);
+    assert_eq!(value(&families, "collective_streams_cut_total{reason=\"draining\"}"), 0.0);
+    assert_eq!(value(&families, "collective_streams_discontinuities_total"), 5.0);
+}
+
+#[test]
 fn a_breaker_shows_exactly_one_state_and_all_its_totals() {
     let families = scrape(&metrics());
     assert_eq!(value(&families, "collective_breaker_state{name=\"redis.write\",state=\"open\"}"), 1.0);

@@ -5,6 +5,7 @@
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`app`]: the built binary as a child process;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
+//! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
 //! - [`resp`]: the few lines of the Redis protocol the first two need.
 //!
@@ -18,6 +19,7 @@
 
 pub mod app;
 pub mod client;
+pub mod events;
 pub mod eventually;
 pub mod proxy;
 pub mod redis;
@@ -25,6 +27,7 @@ pub mod resp;
 
 pub use app::{App, Ended};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
+pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
