@@ -14,6 +14,7 @@ mod drain;
 mod embedded;
 mod fence;
 mod freeze;
+mod fuzz_bodies;
 mod harness;
 mod harness_works;
 mod keys;
