@@ -100,7 +100,7 @@ node_suite() {
     cp tests/e2e/sdk/node/package.json tests/e2e/sdk/node/package-lock.json "$there/"
     install Node "$there" "$there/package-lock.json" \
         npm --prefix "$there" ci --omit=peer --ignore-scripts --no-audit --no-fund || return 0
-    (cd "$there" && node --test --test-concurrency=1 --test-reporter=spec test/*.test.mjs) || failed=1
+    (cd "$there" && node --test --test-concurrency=1 --test-timeout=120000 --test-reporter=spec test/*.test.mjs) || failed=1
 }
 
 python_packages() {

@@ -3,7 +3,9 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { client, readOnlyToken, redis, send, token, until, url } from "./service.mjs";
 
 /// A subscriber with all it was told, once each of its channels is confirmed.
-const listen = async (subscriber, channels, kind) => {
+/// Whatever becomes of the test, the stream is left: an open one would keep the process alive.
+const listen = async (t, subscriber, channels, kind) => {
+  t.after(() => subscriber.unsubscribe());
   const told = { messages: [], confirmed: [], errors: [] };
   subscriber.on(kind === "pmessage" ? "psubscribe" : "subscribe", (count) => told.confirmed.push(count));
   subscriber.on(kind, (message) => told.messages.push(message));
@@ -12,24 +14,23 @@ const listen = async (subscriber, channels, kind) => {
   return told;
 };
 
-test("messages reach the subscriber in order, as what they are", async () => {
+test("messages reach the subscriber in order, as what they are", async (t) => {
   const subscriber = redis.subscribe("chat");
-  const told = await listen(subscriber, 1, "message");
+  const told = await listen(t, subscriber, 1, "message");
   const sent = [{ id: 1, text: "hi" }, "plain, with commas", 42, "汉字 👋", ["a"], "OK", ""];
   for (const message of sent) equal(await redis.publish("chat", message), 1);
   await until(() => told.messages.length === sent.length, "all have arrived");
   deepEqual(told.messages, sent.map((message) => ({ channel: "chat", message })));
   deepEqual(told.confirmed, [1]);
   deepEqual(told.errors, []);
-  await subscriber.unsubscribe();
 });
 
-test("several channels, two subscribers of one, and listeners of a channel alone", async () => {
+test("several channels, two subscribers of one, and listeners of a channel alone", async (t) => {
   const first = redis.subscribe(["a", "b"]);
   const second = redis.subscribe(["a"]);
   const onlyB = [];
   first.on("message:b", ({ message }) => onlyB.push(message));
-  const told = [await listen(first, 2, "message"), await listen(second, 1, "message")];
+  const told = await Promise.all([listen(t, first, 2, "message"), listen(t, second, 1, "message")]);
   deepEqual(first.getSubscribedChannels(), ["a", "b"]);
   await redis.publish("a", "one");
   await redis.publish("b", "two");
@@ -40,13 +41,11 @@ test("several channels, two subscribers of one, and listeners of a channel alone
   await redis.publish("a", "three");
   await until(() => told[1].messages.length === 2, "the other one goes on");
   equal(told[0].messages.length, 2);
-  await first.unsubscribe();
-  await second.unsubscribe();
 });
 
-test("a pattern brings the messages of every matching channel", async () => {
+test("a pattern brings the messages of every matching channel", async (t) => {
   const subscriber = redis.psubscribe("user:*");
-  const told = await listen(subscriber, 1, "pmessage");
+  const told = await listen(t, subscriber, 1, "pmessage");
   await redis.publish("user:1", { n: 1 });
   await redis.publish("other", { n: 2 });
   await redis.publish("user:2", { n: 3 });
@@ -55,31 +54,29 @@ test("a pattern brings the messages of every matching channel", async () => {
     { pattern: "user:*", channel: "user:1", message: { n: 1 } },
     { pattern: "user:*", channel: "user:2", message: { n: 3 } },
   ]);
-  await subscriber.unsubscribe();
 });
 
-test("a name with a slash, a space and an umlaut is one channel", async () => {
+test("a name with a slash, a space and an umlaut is one channel", async (t) => {
   const name = "room/1 für alle";
   const subscriber = redis.subscribe(name);
-  const told = await listen(subscriber, 1, "message");
+  const told = await listen(t, subscriber, 1, "message");
   await redis.publish(name, "hi");
   await until(() => told.messages.length === 1, "it has arrived");
   equal(told.messages[0].channel, name);
-  await subscriber.unsubscribe();
 });
 
-test("without deserialisation a message is the text that was published", async () => {
+test("without deserialisation a message is the text that was published", async (t) => {
   const raw = client({ automaticDeserialization: false });
   const subscriber = raw.subscribe("c");
-  const told = await listen(subscriber, 1, "message");
+  const told = await listen(t, subscriber, 1, "message");
   await redis.publish("c", { a: 1 });
   await until(() => told.messages.length === 1, "it has arrived");
   equal(told.messages[0].message, '{"a":1}');
-  await subscriber.unsubscribe();
 });
 
-test("the stream is plain server-sent events, never base64", async () => {
+test("the stream is plain server-sent events, never base64", async (t) => {
   const leave = new AbortController();
+  t.after(() => leave.abort());
   const answer = await fetch(`${url}/subscribe/chat`, {
     method: "POST",
     headers: { Authorization: `Bearer ${token}`, "Upstash-Encoding": "base64", "Content-Type": "application/json" },
@@ -96,20 +93,20 @@ test("the stream is plain server-sent events, never base64", async () => {
   await read("data: subscribe,chat,1\n\n");
   equal((await (await send("/publish/chat/hello", "")).json()).result, 1);
   await read("data: message,chat,hello\n\n");
-  leave.abort();
 });
 
-test("an unsubscribed channel has no listener left in Redis", async () => {
+test("an unsubscribed channel has no listener left in Redis", async (t) => {
   const subscriber = redis.subscribe("short");
-  await listen(subscriber, 1, "message");
+  await listen(t, subscriber, 1, "message");
   equal(await redis.publish("short", "x"), 1);
   await subscriber.unsubscribe();
   await until(async () => (await redis.publish("short", "x")) === 0, "nobody listens any more");
 });
 
-test("a stranger is told why before any stream begins", async () => {
+test("a stranger is told why before any stream begins", async (t) => {
   const stranger = client({ token: "nobody" });
   const subscriber = stranger.subscribe("chat");
+  t.after(() => subscriber.unsubscribe());
   let error;
   subscriber.on("error", (told) => (error = told));
   await until(() => error, "the error arrives");
