@@ -10,10 +10,15 @@ from service import Suite, until
 
 class Limits(Suite):
     ALGORITHMS = {
-        "fixed window": lambda: FixedWindow(max_requests=3, window=60),
-        "sliding window": lambda: SlidingWindow(max_requests=3, window=60),
-        "token bucket": lambda: TokenBucket(max_tokens=3, refill_rate=3, interval=60),
+        "fixed window": lambda: FixedWindow(max_requests=3, window=3600),
+        "sliding window": lambda: SlidingWindow(max_requests=3, window=3600),
+        "token bucket": lambda: TokenBucket(max_tokens=3, refill_rate=3, interval=3600),
     }
+
+    def setUp(self):
+        super().setUp()
+        # Windows begin at full hours: a test that crosses one would rightly see more calls pass.
+        until(lambda: time.time() % 3600 < 3585, "the hour has fifteen seconds left", 20)
 
     def limit(self, algorithm):
         return Ratelimit(redis=self.redis, limiter=algorithm, prefix=str(uuid.uuid4()))
