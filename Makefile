@@ -6,13 +6,14 @@
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
+FUZZ_SECONDS ?= 180
 PAGES := commands dialect errors configuration metrics
 
 # cargo-nextest where it is installed, else cargo's own runner.
 SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e lint fmt doc docs docs-check bench chaos audit image clean binary
+.PHONY: help run test e2e lint fmt doc docs docs-check bench chaos fuzz audit image clean binary
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +27,11 @@ test: ## run every test; real Redis servers on free ports, nothing mocked
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
 	@tools/ensure redis curl
 	@tools/ensure promtool || true
 	tests/e2e/run.sh $(BINARY)
+	tests/e2e/sdk.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -60,6 +62,13 @@ bench: ## measure the promises with numbers, side by side with a bare handler
 chaos: ## the tests that break Redis, ten rounds each
 	@tools/ensure redis
 	COLLECTIVE_TEST_ROUNDS=10 $(CARGO) test $(CARGO_FLAGS) --release --test suite chaos
+
+# The fuzzing engine wants compiler flags that a stable compiler hides; a nightly one is not needed for that.
+fuzz: ## feed the parsers for FUZZ_SECONDS each (180); needs cargo-fuzz
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "skipped: cargo-fuzz is not installed (cargo install cargo-fuzz --locked)"; exit 1; }
+	@for target in arguments path; do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
+	done
 
 audit: ## licences and sources of the dependencies
 	@tools/licences || test $$? -eq 77

@@ -16,6 +16,7 @@ mod embedded;
 mod fence;
 mod foreign_bytes;
 mod freeze;
+mod fuzz_bodies;
 mod harness;
 mod harness_works;
 mod keys;
