@@ -49,11 +49,13 @@ impl Sanitizer {
             }
             State::Text => {
                 let end = bytes.iter().position(|byte| *byte == b'\n');
-                mend(&mut bytes[..end.unwrap_or(bytes.len())]);
-                if end.is_some() {
-                    self.state = State::Type;
+                let text = end.unwrap_or(bytes.len());
+                mend(&mut bytes[..text]);
+                if end.is_none() {
+                    return text;
                 }
-                return end.map_or(bytes.len(), |end| end + 1);
+                self.state = State::Type;
+                return text + 1;
             }
             State::Type => {
                 self.state = match first {
