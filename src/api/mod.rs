@@ -46,6 +46,8 @@ pub struct Settings {
     pub body_bytes: usize,
     /// The largest single argument of a command, in bytes.
     pub argument_bytes: usize,
+    /// The largest reply to one command, in bytes.
+    pub reply_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
     /// Whom to tell about a weakness; a URI.

@@ -202,6 +202,8 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of one command argument or value.
     pub argument: usize,
+    /// Bytes of the reply to one command of the dialect.
+    pub reply: usize,
     /// Commands of one batch.
     pub batch_commands: usize,
     /// Open connections.

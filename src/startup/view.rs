@@ -75,6 +75,7 @@ impl OpsView for View {
         let limits = BTreeMap::from([
             ("body_bytes", bound(None, self.limits.body_bytes)),
             ("argument_bytes", bound(None, self.limits.argument_bytes)),
+            ("reply_bytes", bound(None, self.limits.reply_bytes)),
             ("batch_commands", bound(None, self.limits.batch_commands)),
             ("connections", bound(Some(self.census.open()), self.census.limits().total)),
             ("redis_in_flight", bound(Some(reading.in_flight), reading.in_flight_limit)),

@@ -505,3 +505,20 @@ async fn a_deadline_that_is_no_number_is_refused_before_anything_runs() {
     assert_eq!(redis.command(&["EXISTS", "k"]).await, 0);
     assert_eq!(client.timeout_ms(60_000).post_command(&["PING"]).await.result(), "PONG", "it is cut, not refused");
 }
+
+#[tokio::test]
+async fn a_reply_over_the_limit_is_refused_and_its_outcome_told() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let client = app.client();
+    redis.command(&["SETRANGE", "at", "1048575", "x"]).await;
+    redis.command(&["SETRANGE", "over", "1048576", "x"]).await;
+    assert_eq!(client.post_command(&["GET", "at"]).await.status, 200);
+    let read = client.post_command(&["GET", "over"]).await;
+    assert_eq!((read.status, read.outcome()), (413, "not_executed"), "{}", read.text());
+    let batch = client.pipeline(&[&["PING"], &["GETDEL", "over"], &["PING"]]).await;
+    assert_eq!((batch.status, batch.outcome()), (200, "executed"));
+    let items = batch.json();
+    assert_eq!((&items[0]["result"], &items[2]["result"]), (&"PONG".into(), &"PONG".into()));
+    assert!(items[1]["error"].as_str().is_some_and(|text| text.contains("max request size exceeded")), "{items}");
+}

@@ -105,6 +105,11 @@ impl DialectError {
         Self::not_executed(status, refusal.text.clone())
     }
 
+    /// The command has run, and its reply is over the limit.
+    pub fn reply_too_large(text: String, outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, text) }
+    }
+
     /// Redis took the commands of a transaction one by one, because it would not begin one.
     pub fn scattered(refusal: &ServerError) -> Self {
         let why = reply::error_text(refusal.code(), refusal.details());

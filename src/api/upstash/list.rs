@@ -14,7 +14,7 @@ use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, Refusal, check};
 use super::reply::{self, Encoding, Item};
 use super::scripts::Scripts;
-use super::{arguments, success, typed_scan};
+use super::{arguments, size, success, typed_scan};
 use crate::api::envelope::OUTCOME;
 use crate::redis::{Batch, Command, Ending, Judge, Outcome, Reply, Transaction};
 use crate::security::Principal;
@@ -34,6 +34,7 @@ pub(super) async fn pipeline(
     let sent = ask.visitor.worker.gateway.run_batch(&list.load, ask.deadline).await;
     let mut replies = sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply;
     list.tell(&mut replies, &ask).await;
+    list.bound(&replies, &ask);
     Ok(list.answer(&replies, ask.encoding))
 }
 
@@ -58,6 +59,7 @@ pub(super) async fn transaction(
         Ending::Unreadable => return Err(DialectError::unreadable()),
     };
     list.tell(&mut replies, &ask).await;
+    list.bound(&replies, &ask);
     Ok(list.answer(&replies, ask.encoding))
 }
 
@@ -93,8 +95,8 @@ struct List<'a, L> {
 enum Place {
     /// Its reply is the next one.
     Sent(Judge, Telling),
-    /// It was sent and answered, but telling the reply failed.
-    Untold(String),
+    /// It was sent and answered, but the reply is not told: why, and what became of the command.
+    Untold(String, Outcome),
     /// It was refused here.
     Refused(Refusal),
 }
@@ -148,7 +150,7 @@ impl<L> List<'_, L> {
     fn first_refusal(&self) -> Option<&Refusal> {
         self.places.iter().find_map(|place| match place {
             Place::Refused(refusal) => Some(refusal),
-            Place::Sent(..) | Place::Untold(_) => None,
+            Place::Sent(..) | Place::Untold(..) => None,
         })
     }
 
@@ -163,14 +165,28 @@ impl<L> List<'_, L> {
             match place {
                 Place::Sent(_, Telling::TypedScan) => scans.push((place, reply)),
                 Place::Sent(_, telling) => telling.tell(reply),
-                Place::Untold(_) | Place::Refused(_) => {}
+                Place::Untold(..) | Place::Refused(_) => {}
             }
         }
         let (places, replies): (Vec<_>, Vec<_>) = scans.into_iter().unzip();
         let added = typed_scan::add_types(replies, &ask.visitor.worker.gateway, ask.deadline).await;
         if let Err(error) = added {
             // The other items have happened: they keep their answers.
-            places.into_iter().for_each(|place| *place = Place::Untold(typed_scan::failure_text(&error)));
+            let untold = || Place::Untold(typed_scan::failure_text(&error), Outcome::NotExecuted);
+            places.into_iter().for_each(|place| *place = untold());
+        }
+    }
+
+    /// Keeps back replies that are too large; the other items keep their answers.
+    fn bound(&mut self, replies: &[Reply], ask: &Ask) {
+        let limit = ask.visitor.worker.shared.settings.reply_bytes;
+        let sent = self.places.iter_mut().filter(|place| !matches!(place, Place::Refused(_)));
+        for (place, reply) in sent.zip(replies) {
+            if let Place::Sent(judge, _) = place
+                && let Some((text, outcome)) = size::refusal(reply, *judge, limit)
+            {
+                *place = Place::Untold(text, outcome);
+            }
         }
     }
 
@@ -197,9 +213,9 @@ impl Place {
     fn item<'a>(&'a self, replies: &mut impl Iterator<Item = &'a Reply>) -> (Item<'a>, Option<Outcome>) {
         match self {
             Self::Refused(refusal) => (Item::Refused(&refusal.text), Some(Outcome::NotExecuted)),
-            Self::Untold(text) => {
+            Self::Untold(text, outcome) => {
                 let _ = replies.next();
-                (Item::Refused(text), Some(Outcome::NotExecuted))
+                (Item::Refused(text), Some(*outcome))
             }
             Self::Sent(judge, _) => match replies.next() {
                 Some(reply @ Reply::ServerError(error)) => (Item::Reply(reply), Some(judge.outcome(error))),

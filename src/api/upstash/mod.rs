@@ -27,6 +27,7 @@ pub mod reply;
 mod scan;
 pub mod scripts;
 mod single;
+mod size;
 mod subscribe;
 mod sync;
 mod typed_scan;

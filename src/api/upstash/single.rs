@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::adapt::{Adapted, Telling, adapt};
 use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, check};
-use super::{arguments, path, reply, success, typed_scan};
+use super::{arguments, path, reply, size, success, typed_scan};
 use crate::redis::{Command, Reply};
 
 /// `POST /`: one command as a JSON array.
@@ -53,6 +53,9 @@ async fn answer(command: Command, ask: &Ask) -> Result<HttpResponse, DialectErro
     }
     if let Reply::ServerError(error) = &reply {
         return Err(DialectError::of_redis(error, command.judge().outcome(error)));
+    }
+    if let Some((text, outcome)) = size::refusal(&reply, command.judge(), worker.shared.settings.reply_bytes) {
+        return Err(DialectError::reply_too_large(text, outcome));
     }
     let mut out = Vec::with_capacity(64);
     reply::write_result(&mut out, &reply, ask.encoding);

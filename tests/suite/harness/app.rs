@@ -268,6 +268,8 @@ impl Drop for App {
             eprintln!("--- log of the program\n{}", tail(&log, 60));
         } else {
             assert!(!log.contains("panicked at"), "the program panicked:\n{}", tail(&log, 60));
+            // So that every run of the suite is a search for leaks.
+            assert!(!log.contains(ROOT_TOKEN), "the root token is in the log");
         }
     }
 }
