@@ -146,7 +146,11 @@ fn percent(ratio: f64) -> String {
 }
 
 fn latency(redis: &RedisStatus) -> String {
-    redis.latency_ms.map_or_else(|| "not measured yet".to_owned(), |millis| format!("{millis:.2} ms"))
+    match redis.latency_ms {
+        Some(millis) => format!("{millis:.2} ms"),
+        None if redis.reachable => "not measured yet".to_owned(),
+        None => "no answer".to_owned(),
+    }
 }
 
 /// The two largest units that say something: `3 d 4 h`, `2 min 5 s`.
