@@ -164,3 +164,23 @@ async fn a_restarted_server_needs_no_fence_and_no_stranger_is_killed() {
         );
     }
 }
+
+#[tokio::test]
+async fn without_info_a_fence_is_refused_rather_than_risk_a_stranger() {
+    let redis = Redis::start(Options::default().durable()).await;
+    redis.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    let proxy = Proxy::in_front_of(&redis, 10);
+    let gateway = gateway(proxy.address());
+    read(&gateway).await;
+    redis.freeze();
+    let suspect = abandon(&gateway).await;
+    redis.kill9();
+    redis.restart().await;
+    redis.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    proxy.reset_counts();
+    // Two lives of the server look alike now: the id may be a stranger's, so the write stays unknown.
+    let refused = gateway.fence(&suspect, soon()).await.expect_err("no fence can stand");
+    assert_eq!(refused.outcome, Outcome::Unknown);
+    let killed = proxy.history().into_iter().any(|(_, command)| command.starts_with("CLIENT KILL"));
+    assert!(!killed, "an id that may be a stranger's was killed");
+}
