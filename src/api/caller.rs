@@ -16,7 +16,7 @@ use crate::security::{Action, Authorized, Forbidden, Principal, Unauthenticated}
 /// A caller's own bound on the time a request may take, in milliseconds.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
-/// A key that makes a call take effect once. Honoured nowhere yet, so refused everywhere (D17).
+/// A key that makes a call take effect once (`idempotency.rs`). Refused where it is not honoured (D17).
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A caller who may do `A`.

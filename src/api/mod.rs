@@ -9,6 +9,7 @@ pub mod acceptor;
 pub mod body;
 pub mod caller;
 pub mod envelope;
+pub mod idempotency;
 pub mod path;
 pub mod problem;
 pub mod report;

@@ -104,6 +104,18 @@ impl Command {
         self
     }
 
+    /// Declares a command light that the catalogue calls heavy for what others may do with it. Its size still counts.
+    pub(super) fn light(mut self) -> Self {
+        self.heavy = self.bytes > HEAVY_BYTES;
+        self
+    }
+
+    /// Declares that the code it runs is ours: what Redis answers instead of running it is believed.
+    pub(super) fn of_our_own(mut self) -> Self {
+        self.judge = self.judge.of_our_own();
+        self
+    }
+
     /// The catalogue's row.
     pub fn spec(&self) -> &'static Spec {
         self.judge.spec()

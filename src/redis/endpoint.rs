@@ -14,6 +14,7 @@ use super::address::Address;
 use super::catalogue::Lane;
 use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
+use super::functions::Functions;
 use super::link::Link;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
@@ -51,6 +52,7 @@ pub struct Endpoint {
     unfenced: Mutex<Vec<Arc<Link>>>,
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
     subscriptions: Arc<Subscriptions>,
+    pub(super) functions: Functions,
 }
 
 /// What the keeper last learned of the server.
@@ -137,6 +139,7 @@ impl Endpoint {
             stall: StallDetector { threshold: settings.stall_after },
             suspicion: Notify::new(),
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
+            functions: Functions::default(),
             address,
             settings,
             metrics,
@@ -195,6 +198,22 @@ impl Endpoint {
         // A server that freezes right now must not hold the pool: what is unpaid stays owed.
         let _ = tokio::time::timeout(limit, fence::pay_debts(self, &connection)).await;
         Ok(connection)
+    }
+
+    /// Whether the functions of `migrations/` were in place when last looked at, or why they are not.
+    pub fn functions_in_place(&self) -> Result<bool, String> {
+        self.functions.state()
+    }
+
+    /// Whether the server is known to be too old for functions. Asking it with bytes in the arguments would cost a connection: its
+    /// complaint quotes them.
+    pub(super) fn is_before_functions(&self) -> bool {
+        let version = lock(&self.health.version);
+        let major = version
+            .as_deref()
+            .and_then(|version| version.split('.').next())
+            .and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major < 7)
     }
 
     /// Makes the connection that carries all subscriptions, after the same pause.

@@ -153,12 +153,20 @@ pub struct Judge {
     spec: &'static Spec,
     /// The number of keys is none: Redis refuses the call and has not looked at the code.
     miscounted: bool,
+    /// The code is this service's.
+    ours: bool,
 }
 
 impl Judge {
     /// The judge of this call.
     pub(super) fn of(spec: &'static Spec, args: &(impl Arguments + ?Sized)) -> Self {
-        Self { spec, miscounted: spec.code && miscounted(args) }
+        Self { spec, miscounted: spec.code && miscounted(args), ours: false }
+    }
+
+    /// The judge of a call that runs code of this service. It raises nothing itself, and writes nothing before a call that Redis
+    /// may refuse for its own state; so what it refuses for, it refuses before the first effect.
+    pub(super) fn of_our_own(self) -> Self {
+        Self { ours: true, ..self }
     }
 
     /// The catalogue's row of the call.
@@ -173,13 +181,14 @@ impl Judge {
 
     /// What the reply says of the server.
     pub fn meaning(self, error: &ServerError) -> Meaning {
-        if self.spec.code { Meaning::Caller } else { meaning(error.code()) }
+        if self.spec.code && !self.ours { Meaning::Caller } else { meaning(error.code()) }
     }
 
     /// Whether the call changed anything.
     pub fn outcome(self, error: &ServerError) -> Outcome {
         let may_write = self.spec.code && self.spec.class != Class::Read;
-        if may_write && !self.precedes_the_code(error) { Outcome::Executed } else { Outcome::NotExecuted }
+        let refused = self.ours && meaning(error.code()) != Meaning::Caller;
+        if may_write && !refused && !self.precedes_the_code(error) { Outcome::Executed } else { Outcome::NotExecuted }
     }
 
     fn precedes_the_code(self, error: &ServerError) -> bool {

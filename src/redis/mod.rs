@@ -15,6 +15,7 @@
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
+//! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
 //! | `embedded` | the private server child |
 
 mod address;
@@ -26,6 +27,7 @@ pub mod embedded;
 mod endpoint;
 mod error;
 mod fence;
+pub mod functions;
 mod gateway;
 mod keeper;
 mod link;

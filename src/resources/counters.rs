@@ -1,9 +1,12 @@
 //! Counters: one integer string each, exact over the whole signed 64-bit range.
 //!
-//! `INCRBY` answers with the exact integer; no script and no floating point is on the way. An increment is not idempotent: after
-//! an ambiguous end it is never sent again, the caller is told `unknown` (D3).
-//! Limits: bounds, `on_limit`, lifetimes and idempotency keys are not built yet.
+//! A plain increment is `INCRBY`, whose answer is exact; bounds, a lifetime or an idempotency key make it one function
+//! (`migrations/0002_counters.lua`), which keeps numbers as text. An increment is not idempotent: after an ambiguous end it is
+//! sent again only under a record. Limits: a bound is the caller's, not the counter's: it is not stored.
 
+use std::time::Duration;
+
+use super::atomic::{Decided, Once, Step};
 use super::{Failure, FailureKind, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};
@@ -15,20 +18,104 @@ pub struct Counters<'a> {
     names: &'a Namespace,
 }
 
+/// One increment.
+#[derive(Clone, Debug)]
+pub struct Increment {
+    /// How much is added.
+    pub by: i64,
+    /// The least value a step down may lead to.
+    pub min: Option<i64>,
+    /// The greatest value a step up may lead to.
+    pub max: Option<i64>,
+    /// What a step beyond a bound does.
+    pub on_limit: OnLimit,
+    /// Lifetime of a counter that this increment creates.
+    pub ttl: Option<Duration>,
+}
+
+/// What a step beyond a bound does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLimit {
+    /// Nothing: the value is kept.
+    Refuse,
+    /// It stops at the bound.
+    Clamp,
+}
+
+/// A bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+}
+
+/// What an increment came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// The step was made.
+    Stepped(i64),
+    /// The step was cut at its bound.
+    Clamped(i64),
+    /// The step was refused, and the value kept.
+    Refused(Bound, i64),
+}
+
 impl<'a> Counters<'a> {
     /// Counters of `names`, reached through `gateway`.
     pub fn new(gateway: &'a Gateway, names: &'a Namespace) -> Self {
         Self { gateway, names }
     }
 
-    /// Adds `by` and returns the new value. A counter that does not exist starts at 0.
-    pub async fn increment(&self, name: &[u8], by: i64, deadline: Deadline) -> Result<i64, Failure> {
-        let command = Command::of(&[b"INCRBY", self.names.key(name)?, by.to_string().as_bytes()]);
+    /// Takes one step. A counter that does not exist starts at 0.
+    pub async fn increment(
+        &self,
+        name: &[u8],
+        step: &Increment,
+        once: Option<&Once>,
+        deadline: Deadline,
+    ) -> Result<Decided<Counted>, Failure> {
+        let key = self.names.key(name)?;
+        let plain = step.min.is_none() && step.max.is_none() && step.ttl.is_none() && once.is_none();
+        if plain { self.add(key, step.by, deadline).await } else { self.step(key, step, once, deadline).await }
+    }
+
+    async fn add(&self, key: &[u8], by: i64, deadline: Deadline) -> Result<Decided<Counted>, Failure> {
+        let command = Command::of(&[b"INCRBY", key, by.to_string().as_bytes()]);
         let answer = self.gateway.run(&command, deadline).await?;
+        let attempts = answer.attempts;
         match answer.reply {
-            Reply::Int(value) => Ok(value),
-            other => Err(Failure::of_reply(&other, answer.attempts)),
+            Reply::Int(value) => Ok(Decided { value: Counted::Stepped(value), replayed: false, attempts }),
+            other => Err(Failure::of_reply(&other, attempts)),
         }
+    }
+
+    async fn step(
+        &self,
+        key: &[u8],
+        step: &Increment,
+        once: Option<&Once>,
+        deadline: Deadline,
+    ) -> Result<Decided<Counted>, Failure> {
+        let text = |bound: Option<i64>| bound.map_or_else(String::new, |bound| bound.to_string());
+        let (by, min, max) = (step.by.to_string(), text(step.min), text(step.max));
+        let on_limit: &[u8] = if step.on_limit == OnLimit::Clamp { b"clamp" } else { b"refuse" };
+        let ttl = step.ttl.map_or_else(String::new, |ttl| ttl.as_millis().to_string());
+        let arguments = [by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
+        let (keys, class) = ([key], Class::NonIdempotent);
+        let call = Step { function: "counter_increment", keys: &keys, arguments: &arguments, class, once };
+        let Decided { value: decision, replayed, attempts } = call.decide(self.gateway, deadline).await?;
+        let value = match decision.word() {
+            b"ok" => Counted::Stepped(decision.number(1)?),
+            b"clamped" => Counted::Clamped(decision.number(1)?),
+            b"min" => Counted::Refused(Bound::Min, decision.number(1)?),
+            b"max" => Counted::Refused(Bound::Max, decision.number(1)?),
+            b"overflow" => return Err(decision.refused(FailureKind::OutOfRange)),
+            b"type" => return Err(decision.refused(FailureKind::WrongType)),
+            _ => return Err(decision.unreadable()),
+        };
+        Ok(Decided { value, replayed, attempts })
     }
 
     /// The value; nothing when there is no such counter.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::redis::functions::{CallError, Obstacle};
 use crate::redis::{self, ErrorKind, Meaning, Outcome, Reply, ServerError};
 
 /// A call that did not succeed.
@@ -39,6 +40,14 @@ pub enum FailureKind {
     Undurable,
     /// The gateway's own Redis user may not do this.
     Forbidden,
+    /// The same Idempotency-Key came with another request before.
+    OtherRequest,
+    /// The Idempotency-Key was settled as not executed.
+    Settled,
+    /// This Redis has no functions.
+    FunctionsUnsupported,
+    /// The functions are not in place.
+    FunctionsMissing,
     /// Redis answered with something the resource cannot read: a bug in us or a server that is not Redis.
     UnexpectedReply,
 }
@@ -87,6 +96,26 @@ impl From<redis::Error> for Failure {
             outcome: error.outcome,
             attempts: error.attempts,
             retry_after: error.retry_after,
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Gateway(error) => error.into(),
+            CallError::NotInPlace { obstacle: Obstacle::Gateway(error), attempts } => {
+                Self { attempts: attempts + error.attempts, outcome: Outcome::NotExecuted, ..error.into() }
+            }
+            CallError::NotInPlace { obstacle: Obstacle::Unsupported, attempts } => {
+                Self { attempts, ..Self::before_sending(FailureKind::FunctionsUnsupported) }
+            }
+            CallError::NotInPlace { obstacle: Obstacle::Unavailable(_), attempts } => {
+                Self { attempts, ..Self::before_sending(FailureKind::Unavailable) }
+            }
+            CallError::NotInPlace { obstacle: Obstacle::Busy | Obstacle::Refused(_), attempts } => {
+                Self { attempts, ..Self::before_sending(FailureKind::FunctionsMissing) }
+            }
         }
     }
 }

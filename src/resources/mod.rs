@@ -2,13 +2,15 @@
 //!
 //! A resource gets a [`Namespace`] and a [`crate::redis::Gateway`], never a token: who may call is decided before. A key is
 //! exactly one plain Redis string and a counter one integer string, so that both dialects and any Redis tool see the same.
-//! Limits: leases, limiters, presence, idempotency records and conditional writes are not built yet.
+//! What takes more than one command runs as one function inside Redis (`atomic`).
 
+mod atomic;
 pub mod counters;
 mod failure;
 pub mod keys;
 mod namespace;
 
+pub use atomic::{Decided, Once};
 pub use failure::{Failure, FailureKind};
 pub use namespace::{Namespace, Reserved};
 

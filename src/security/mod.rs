@@ -77,13 +77,14 @@ pub struct Forbidden {
 /// Identifies callers by what they present.
 pub struct Authenticator {
     root: Secret,
+    root_digest: TokenDigest,
     tokens: StaticTokens,
 }
 
 impl Authenticator {
     /// Knows the root token and the configured ones.
     pub fn new(root: Secret, tokens: StaticTokens) -> Self {
-        Self { root, tokens }
+        Self { root_digest: TokenDigest::of(root.expose().as_bytes()), root, tokens }
     }
 
     /// Takes the value of an `Authorization` header: `Bearer <token>`, or the bare token as some clients send it.
@@ -92,11 +93,11 @@ impl Authenticator {
         let token = bearer(presented);
         // Equal lengths are compared in constant time; the length of the token is no secret.
         if bool::from(token.ct_eq(self.root.expose().as_bytes())) {
-            return Ok(Principal::ROOT);
+            return Ok(Principal::root(self.root_digest));
         }
         match self.tokens.kind(token) {
-            Some(StaticKind::Full) => Ok(Principal::FULL),
-            Some(StaticKind::ReadOnly) => Ok(Principal::READ_ONLY),
+            Some((StaticKind::Full, digest)) => Ok(Principal::full(digest)),
+            Some((StaticKind::ReadOnly, digest)) => Ok(Principal::read_only(digest)),
             None => Err(Unauthenticated::Wrong),
         }
     }
@@ -130,7 +131,7 @@ mod tests {
             assert_eq!(door.authenticate(Some(wrong)), Err(Unauthenticated::Wrong));
         }
         assert_eq!(door.authenticate(None), Err(Unauthenticated::Missing));
-        assert_eq!(door.authenticate(Some(b"Bearer full")), Ok(Principal::FULL));
-        assert_eq!(door.authenticate(Some(b"Bearer reader")), Ok(Principal::READ_ONLY));
+        assert_eq!(door.authenticate(Some(b"Bearer full")), Ok(Principal::full(TokenDigest::of(b"full"))));
+        assert_eq!(door.authenticate(Some(b"Bearer reader")), Ok(Principal::read_only(TokenDigest::of(b"reader"))));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Action, Authorized, Forbidden};
+use super::{Action, Authorized, Forbidden, TokenDigest};
 use crate::redis::Command;
 use crate::redis::catalogue::{Access, Class, Keys, Lane, Spec};
 
@@ -14,6 +14,7 @@ use crate::redis::catalogue::{Access, Class, Keys, Lane, Spec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Principal {
     kind: Kind,
+    credential: TokenDigest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +34,26 @@ const FULL_SCOPES: [&str; 2] = ["scripts", "admin"];
 const COUNT_OF_KEYS: &str = "DBSIZE";
 
 impl Principal {
-    pub(super) const ROOT: Self = Self { kind: Kind::Root };
-    pub(super) const FULL: Self = Self { kind: Kind::Full };
-    pub(super) const READ_ONLY: Self = Self { kind: Kind::ReadOnly };
+    /// Whoever has the root token.
+    pub(super) fn root(credential: TokenDigest) -> Self {
+        Self { kind: Kind::Root, credential }
+    }
+
+    /// Whoever has a full token.
+    pub(super) fn full(credential: TokenDigest) -> Self {
+        Self { kind: Kind::Full, credential }
+    }
+
+    /// Whoever has a read-only token.
+    pub(super) fn read_only(credential: TokenDigest) -> Self {
+        Self { kind: Kind::ReadOnly, credential }
+    }
+
+    /// A name for what the principal calls `text`, which is his alone and tells nobody who or what. It holds across restarts and
+    /// replicas, and ends with the token.
+    pub fn pseudonym(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
+        self.credential.keyed(&[purpose.as_bytes(), b"\0", text])
+    }
 
     /// Lets the principal do `A`, or not.
     pub fn authorize<A: Action>(self) -> Result<Authorized<A>, Forbidden> {
@@ -77,6 +95,26 @@ mod tests {
     use super::super::{ReadKeys, SendCommands, WriteCounters, WriteKeys};
     use super::*;
 
+    fn root() -> Principal {
+        Principal::root(TokenDigest::of(b"root"))
+    }
+
+    fn full() -> Principal {
+        Principal::full(TokenDigest::of(b"full"))
+    }
+
+    fn read_only() -> Principal {
+        Principal::read_only(TokenDigest::of(b"reader"))
+    }
+
+    #[test]
+    fn a_pseudonym_is_the_principals_own() {
+        assert_eq!(root().pseudonym("a", b"key"), root().pseudonym("a", b"key"));
+        for other in [root().pseudonym("b", b"key"), root().pseudonym("a", b"kex"), full().pseudonym("a", b"key")] {
+            assert_ne!(root().pseudonym("a", b"key"), other);
+        }
+    }
+
     enum Administer {}
     impl Action for Administer {
         const SCOPE: &'static str = "admin:api-keys";
@@ -89,20 +127,20 @@ mod tests {
 
     #[test]
     fn surfaces_are_opened_by_scope() {
-        assert!(Principal::ROOT.authorize::<Administer>().is_ok());
-        assert_eq!(Principal::FULL.authorize::<Administer>().err(), Some(Forbidden { scope: "admin:api-keys" }));
-        assert!(Principal::FULL.authorize::<WriteKeys>().is_ok());
-        assert!(Principal::READ_ONLY.authorize::<ReadKeys>().is_ok());
-        assert!(Principal::READ_ONLY.authorize::<SendCommands>().is_ok());
-        assert!(Principal::READ_ONLY.authorize::<WriteKeys>().is_err());
-        assert!(Principal::READ_ONLY.authorize::<WriteCounters>().is_err());
+        assert!(root().authorize::<Administer>().is_ok());
+        assert_eq!(full().authorize::<Administer>().err(), Some(Forbidden { scope: "admin:api-keys" }));
+        assert!(full().authorize::<WriteKeys>().is_ok());
+        assert!(read_only().authorize::<ReadKeys>().is_ok());
+        assert!(read_only().authorize::<SendCommands>().is_ok());
+        assert!(read_only().authorize::<WriteKeys>().is_err());
+        assert!(read_only().authorize::<WriteCounters>().is_err());
     }
 
     #[test]
     fn a_read_only_caller_reads_what_it_names() {
         for call in ["get a", "mget a b", "hgetall a", "zrange a 0 -1", "ttl a", "dbsize", "ping", "xread streams a 0"]
         {
-            assert!(may(Principal::READ_ONLY, call), "{call}");
+            assert!(may(read_only(), call), "{call}");
         }
         for call in [
             "set a 1",
@@ -123,7 +161,7 @@ mod tests {
             "sort_ro a",
             "object",
         ] {
-            assert!(!may(Principal::READ_ONLY, call), "{call}");
+            assert!(!may(read_only(), call), "{call}");
         }
     }
 
@@ -131,11 +169,11 @@ mod tests {
     fn a_full_caller_does_everything_but_look_into_the_server() {
         for call in ["set a 1", "keys *", "eval x 0", "flushall", "function load x", "script flush", "info", "nosuch a"]
         {
-            assert!(may(Principal::FULL, call), "{call}");
+            assert!(may(full(), call), "{call}");
         }
         for call in ["config get requirepass", "acl list", "acl getuser default"] {
-            assert!(!may(Principal::FULL, call), "{call}");
-            assert!(may(Principal::ROOT, call), "{call}");
+            assert!(!may(full(), call), "{call}");
+            assert!(may(root(), call), "{call}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -48,6 +49,14 @@ impl TokenDigest {
         Ok(digest)
     }
 
+    /// The HMAC of what the parts make together, under this digest.
+    pub(super) fn keyed(&self, parts: &[&[u8]]) -> [u8; 32] {
+        // An HMAC takes a key of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    }
+
     fn matches(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
@@ -78,7 +87,7 @@ pub(super) enum StaticKind {
 
 impl StaticTokens {
     /// The list `token` is in. Every digest is compared, and each in constant time: how long it takes tells nothing.
-    pub(super) fn kind(&self, token: &[u8]) -> Option<StaticKind> {
+    pub(super) fn kind(&self, token: &[u8]) -> Option<(StaticKind, TokenDigest)> {
         if self.full.is_empty() && self.read_only.is_empty() {
             return None;
         }
@@ -88,8 +97,8 @@ impl StaticTokens {
         };
         match (among(&self.full), among(&self.read_only)) {
             // In both lists, which configuration refuses: the lesser right.
-            (_, true) => Some(StaticKind::ReadOnly),
-            (true, false) => Some(StaticKind::Full),
+            (_, true) => Some((StaticKind::ReadOnly, presented)),
+            (true, false) => Some((StaticKind::Full, presented)),
             (false, false) => None,
         }
     }
@@ -124,8 +133,8 @@ mod tests {
             full: vec![TokenDigest::of(b"a"), TokenDigest::of(b"b")],
             read_only: vec![TokenDigest::of(b"c")],
         };
-        assert_eq!(tokens.kind(b"b"), Some(StaticKind::Full));
-        assert_eq!(tokens.kind(b"c"), Some(StaticKind::ReadOnly));
+        assert_eq!(tokens.kind(b"b"), Some((StaticKind::Full, TokenDigest::of(b"b"))));
+        assert_eq!(tokens.kind(b"c"), Some((StaticKind::ReadOnly, TokenDigest::of(b"c"))));
         assert_eq!(tokens.kind(b"d"), None);
         assert_eq!(format!("{tokens:?}").matches('…').count(), 3, "digests are not printed");
     }

@@ -1,4 +1,5 @@
-//! The background thread: the keeper of the endpoint, that of its subscriptions, and the supervisor of the embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, and the supervisor of the
+//! embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -7,11 +8,20 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::redis::embedded::{Embedded, EmbeddedEvent};
-use crate::redis::{Endpoint, Keeper, SubscriptionKeeper};
+use crate::redis::functions::Obstacle;
+use crate::redis::{Endpoint, Gateway, Keeper, SubscriptionKeeper};
+use crate::resilience::Deadline;
+use crate::telemetry::clock;
+
+/// How long one try at the migrations may take: longer than a dead replica's lock lasts.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The running thread.
 pub(super) struct Background {
@@ -51,12 +61,16 @@ async fn work(
     let subscriptions = SubscriptionKeeper::new(endpoint.clone());
     // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
     tokio::spawn(async move { subscriptions.run().await });
+    let migrating = put_functions_in_place(endpoint.clone());
     let keeper = Keeper::new(endpoint, &instance);
+    let keeper = async {
+        tokio::join!(keeper.run(), migrating);
+    };
     let Some(embedded) = embedded else {
         let _ = ready.send(());
         tokio::select! {
             _ = stopped => {}
-            () = keeper.run() => {}
+            () = keeper => {}
         }
         return;
     };
@@ -74,7 +88,7 @@ async fn work(
         // Asking a server that has not opened its socket yet would only open the breakers.
         let mut answers = answers;
         let _ = tokio::time::timeout(super::lifecycle::EMBEDDED_PATIENCE, answers.wait_for(|answers| *answers)).await;
-        keeper.run().await;
+        keeper.await;
     };
     let stopped = async {
         let _ = stopped.await;
@@ -82,5 +96,19 @@ async fn work(
     tokio::select! {
         () = embedded.supervise(stopped, on_event) => {}
         () = keep => {}
+    }
+}
+
+/// Applies the migrations as soon as Redis answers: their absence delays no start, and an outage only them. Later losses are found by
+/// whoever calls a function.
+async fn put_functions_in_place(endpoint: Arc<Endpoint>) {
+    let gateway = Gateway::new(endpoint);
+    loop {
+        let deadline = Deadline::after(clock::now(), MIGRATION_PATIENCE);
+        match gateway.put_in_place(None, deadline).await {
+            Ok(()) => return,
+            Err(Obstacle::Unsupported) => return,
+            Err(_) => tokio::time::sleep(MIGRATION_PAUSE).await,
+        }
     }
 }

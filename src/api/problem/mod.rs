@@ -42,6 +42,9 @@ pub struct Problem {
     retry_after: Option<Duration>,
     errors: Vec<Mistake>,
     allow: Option<&'static str>,
+    /// Members beyond the standard ones.
+    members: serde_json::Map<String, serde_json::Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     request_id: String,
     instance: String,
 }
@@ -72,6 +75,8 @@ struct Document<'a> {
     attempts: Option<u32>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Mistake],
+    #[serde(flatten)]
+    members: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
@@ -85,6 +90,8 @@ impl Problem {
             retry_after: None,
             errors: Vec::new(),
             allow: None,
+            members: serde_json::Map::new(),
+            headers: Vec::new(),
             request_id: String::new(),
             instance: String::new(),
         }
@@ -101,8 +108,20 @@ impl Problem {
     }
 
     /// A refusal that Redis decided: it answered, in so many attempts, and nothing was changed.
-    pub fn decided(code: Code, detail: &'static str, attempts: u32) -> Self {
+    pub fn decided(code: Code, detail: impl Into<Cow<'static, str>>, attempts: u32) -> Self {
         Self { outcome: Some(Outcome::NotExecuted), attempts: Some(attempts), ..Self::new(code, detail) }
+    }
+
+    /// Adds a member of its own, for what a program needs beyond the sentence.
+    pub fn with_member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header field.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// Binds the problem to the request it answers.
@@ -115,7 +134,8 @@ impl Problem {
     /// What a problem of `code` usually looks like: the example of its page.
     fn example(code: Code) -> Self {
         let row = code.row();
-        let on_a_counter = matches!(code, Code::InvalidJson | Code::InvalidValue | Code::OutOfRange);
+        let on_a_counter =
+            matches!(code, Code::InvalidJson | Code::InvalidValue | Code::OutOfRange | Code::LimitReached);
         let refused = matches!(code, Code::CircuitOpen | Code::Overloaded | Code::TooManyConnections);
         let errors = match code {
             Code::InvalidValue => {
@@ -148,6 +168,7 @@ impl Problem {
             retryable: self.retryable(),
             attempts: self.attempts,
             errors: &self.errors,
+            members: &self.members,
         }
     }
 
@@ -184,6 +205,9 @@ impl ResponseError for Problem {
         }
         if let Some(wait) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
+        }
+        for (name, value) in &self.headers {
+            response.insert_header((name.clone(), value.clone()));
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, HeaderValue::from_static(allow)));
@@ -227,6 +251,10 @@ impl Problem {
             FailureKind::OutOfMemory => Code::OutOfMemory,
             FailureKind::Undurable => Code::NotDurable,
             FailureKind::Forbidden => Code::GatewayForbidden,
+            FailureKind::OtherRequest => Code::KeyReused,
+            FailureKind::Settled => Code::KeySettled,
+            FailureKind::FunctionsUnsupported => Code::FunctionsUnsupported,
+            FailureKind::FunctionsMissing => Code::FunctionsMissing,
             FailureKind::UnexpectedReply => Code::Internal,
         };
         Self {
@@ -263,6 +291,10 @@ fn detail_of(failure: &Failure) -> Cow<'static, str> {
         FailureKind::OutOfMemory => "Redis refuses writes that need memory",
         FailureKind::Undurable => "Redis refuses writes it could not keep",
         FailureKind::Forbidden => "Redis denies this command to the service's own user",
+        FailureKind::OtherRequest => "this Idempotency-Key came with another request before",
+        FailureKind::Settled => "this Idempotency-Key was settled as not executed",
+        FailureKind::FunctionsUnsupported => "this call needs the functions of Redis 7.0 or later",
+        FailureKind::FunctionsMissing => "the functions of this call are not in place in Redis",
         FailureKind::UnexpectedReply => "Redis gave a reply that this resource cannot read",
     };
     format!("{reason}; {happened}").into()

@@ -208,6 +208,24 @@ codes! {
         way_out: "Use a smaller step or delete the counter.",
         detail: "the counter keeps its value; nothing was changed",
     }
+    /// A counter's bound.
+    LimitReached {
+        code: "limit_reached", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "The step would go beyond its bound",
+        happened: "The increment named a min or a max, and its result would be beyond it. The counter keeps its value, which is \
+                   the document's member value.",
+        way_out: "Take a smaller step, or ask for on_limit clamp.",
+        detail: "the counter is at 10, and the step would go beyond max; nothing was changed",
+    }
+    /// The key was given up.
+    KeySettled {
+        code: "idempotency_key_settled", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "The Idempotency-Key was given up",
+        happened: "Somebody asked under /v1/operations what became of this key, before its request arrived, and was told that it \
+                   had not been executed. To keep that true the request is refused for as long as the key is remembered.",
+        way_out: "Send it under a new Idempotency-Key.",
+        detail: "this Idempotency-Key was settled as not executed; nothing was changed",
+    }
     /// The body is too large.
     PayloadTooLarge {
         code: "payload_too_large", status: 413, outcome: None, again: Again::Corrected,
@@ -233,6 +251,14 @@ codes! {
         way_out: "Correct the members listed in errors.",
         detail: "one or more values are against the rules: see errors",
     }
+    /// The same key with another request.
+    KeyReused {
+        code: "idempotency_key_reused", status: 422, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "The Idempotency-Key belongs to another request",
+        happened: "This key came with another path or body before. A key names one request, byte for byte, for 24 hours.",
+        way_out: "Use a new key for a new request, and repeat a request as it was.",
+        detail: "this Idempotency-Key came with another request before; nothing was changed",
+    }
     /// The head is too large.
     HeadTooLarge {
         code: "head_too_large", status: 431, outcome: None, again: Again::Corrected,
@@ -249,6 +275,15 @@ codes! {
         happened: "Something that must not happen did. It is logged under the request id.",
         way_out: "Report it with the request id.",
         detail: "the application has no state",
+    }
+    /// The server is too old.
+    FunctionsUnsupported {
+        code: "functions_unsupported", status: 501, outcome: NOT_EXECUTED, again: Again::CauseGone,
+        title: "This Redis cannot run the call",
+        happened: "The call must happen in one piece inside Redis, as one of its functions, and this Redis is older than 7.0. Plain \
+                   reads and writes, increments without bounds and the command dialect work.",
+        way_out: "An operator must move to Redis 7.0, Valkey 7.2 or later.",
+        detail: "this call needs the functions of Redis 7.0 or later; nothing was changed",
     }
     /// The breaker is open.
     CircuitOpen {
@@ -308,6 +343,15 @@ codes! {
         happened: "Redis denies this command to the user the service signs in as. It is not the caller's credential.",
         way_out: "An operator must extend its ACL.",
         detail: "Redis denies this command to the service's own user; nothing was changed",
+    }
+    /// The migrations are not applied.
+    FunctionsMissing {
+        code: "functions_missing", status: 503, outcome: NOT_EXECUTED, again: Again::Safely,
+        title: "The functions of this call are not in Redis",
+        happened: "The call must happen in one piece inside Redis, as a function that the service puts there itself. It is being put \
+                   there at this moment, or could not be: then the log and /status say why.",
+        way_out: "Send it again shortly; if it lasts, an operator must look at collective migrate --status.",
+        detail: "the functions of this call are not in place in Redis; nothing was changed",
     }
     /// It may have happened.
     OutcomeUnknown {

@@ -1,18 +1,22 @@
 //! `/v1/counters/{name}`: exact 64-bit counters. Increment, read, delete.
 //!
 //! `{name}` is everything after the prefix, percent-decoded once; on `POST` the last segment is the verb `increment`.
-//! Limits: `by` is all an increment takes; bounds, lifetimes and idempotency keys are not built yet and refused by name.
+//! Limits: a value is one JSON number; readers that count in floats must read numbers beyond 2^53 as text.
+
+use std::time::Duration;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+use super::super::idempotency::{self, RouteClass};
 use super::super::{body, path};
 use super::{Caller, json, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::redis::catalogue::Lane;
-use crate::resources::counters::Counters;
+use crate::resources::Decided;
+use crate::resources::counters::{Bound, Counted, Counters, Increment, OnLimit};
 use crate::security::{ReadCounters, WriteCounters};
 
 const PREFIX: &str = "/v1/counters/";
@@ -20,6 +24,8 @@ const VERB: &str = "/increment";
 const ALLOW: &str = "GET, HEAD, DELETE, POST, OPTIONS";
 /// A step and two braces fit many times; a larger body is no increment.
 const BODY_BYTES: usize = 4096;
+/// A hundred years: longer is a mistake.
+const TTL_MAX: u64 = 3_153_600_000;
 
 /// Mounts the resource.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -36,11 +42,52 @@ pub fn configure(app: &mut web::ServiceConfig) {
 /// The body of an increment.
 #[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
-struct Increment {
+#[validate(schema(function = "min_below_max"))]
+struct Body {
     /// How much is added; negative counts down.
     #[serde(default = "one")]
     #[validate(custom(function = "not_zero"))]
     by: i64,
+    /// The least value a step down may lead to.
+    min: Option<i64>,
+    /// The greatest value a step up may lead to.
+    max: Option<i64>,
+    /// What a step beyond a bound does: nothing, or it stops at the bound.
+    #[serde(default)]
+    on_limit: Limit,
+    /// Lifetime of a counter that this increment creates; later increments do not move it.
+    #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3153600000"))]
+    ttl_seconds: Option<u64>,
+}
+
+/// What a step beyond a bound does.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Limit {
+    #[default]
+    Refuse,
+    Clamp,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self { by: one(), min: None, max: None, on_limit: Limit::default(), ttl_seconds: None }
+    }
+}
+
+impl Body {
+    fn step(&self) -> Increment {
+        Increment {
+            by: self.by,
+            min: self.min,
+            max: self.max,
+            on_limit: match self.on_limit {
+                Limit::Refuse => OnLimit::Refuse,
+                Limit::Clamp => OnLimit::Clamp,
+            },
+            ttl: self.ttl_seconds.map(Duration::from_secs),
+        }
+    }
 }
 
 fn one() -> i64 {
@@ -55,10 +102,22 @@ fn not_zero(by: i64) -> Result<(), validator::ValidationError> {
     Ok(())
 }
 
+fn min_below_max(body: &Body) -> Result<(), validator::ValidationError> {
+    match (body.min, body.max) {
+        (Some(min), Some(max)) if min > max => {
+            Err(validator::ValidationError::new("bounds").with_message("min must not be greater than max".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A counter's state.
 #[derive(Serialize)]
 struct Counter {
     value: i64,
+    /// There, and true, if the step was cut at its bound.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    clamped: bool,
 }
 
 async fn increment(
@@ -74,10 +133,29 @@ async fn increment(
     let timeout = worker.shared.settings.body_timeout;
     let read = body::read(&request, &mut payload, BODY_BYTES, timeout, caller.0.allowance);
     let (body, deadline) = read.await.map_err(|error| at(error.into()))?;
-    let step = if body.is_empty() { Increment { by: one() } } else { json(&body).map_err(at)? };
+    let step = if body.is_empty() { Body::default() } else { json::<Body>(&body).map_err(at)? }.step();
+    let principal = caller.0.authorized.principal();
+    let once = idempotency::once(&request, principal, RouteClass::Resources, &body).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&worker.gateway, &worker.names);
-    let value = counters.increment(&name, step.by, deadline).await;
-    Ok(answer(value.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?))
+    let counted = counters.increment(&name, &step, once.as_ref(), deadline).await;
+    let counted = counted.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
+    let mut response = HttpResponse::Ok();
+    idempotency::mark(&mut response, counted.replayed);
+    match counted.value {
+        Counted::Stepped(value) => Ok(response.json(Counter { value, clamped: false })),
+        Counted::Clamped(value) => Ok(response.json(Counter { value, clamped: true })),
+        Counted::Refused(bound, value) => Err(at(refused(bound, value, &counted))),
+    }
+}
+
+fn refused<T>(bound: Bound, value: i64, counted: &Decided<T>) -> Problem {
+    let bound = match bound {
+        Bound::Min => "min",
+        Bound::Max => "max",
+    };
+    let detail = format!("the counter is at {value}, and the step would go beyond {bound}; nothing was changed");
+    let problem = Problem::decided(Code::LimitReached, detail, counted.attempts).with_member("value", value);
+    idempotency::marked(problem, counted.replayed)
 }
 
 async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -89,7 +167,8 @@ async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpR
         .await
         .map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
     let missing = || Problem::decided(Code::NotFound, "there is no such counter", found.attempts);
-    Ok(answer(found.value.ok_or_else(|| at(missing()))?))
+    let value = found.value.ok_or_else(|| at(missing()))?;
+    Ok(HttpResponse::Ok().json(Counter { value, clamped: false }))
 }
 
 async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -101,8 +180,4 @@ async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<H
         .await
         .map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-fn answer(value: i64) -> HttpResponse {
-    HttpResponse::Ok().json(Counter { value })
 }

@@ -45,12 +45,12 @@ fn identify<A: Action>(request: &HttpRequest) -> Result<Caller<A>, Problem> {
         let detail = format!("{method} takes no body here, and one was declared");
         return Err(Problem::new(Code::UnexpectedBody, detail));
     }
-    refuse_unbuilt(request.headers())?;
+    refuse_unhonoured(method, request.headers())?;
     Ok(Caller(caller))
 }
 
-/// Headers that ask for protection there is not yet. Ignoring one would do what its author wanted to prevent.
-fn refuse_unbuilt(headers: &HeaderMap) -> Result<(), Problem> {
+/// Headers that ask for protection there is not. Ignoring one would do what its author wanted to prevent.
+fn refuse_unhonoured(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     const CONDITIONS: [(HeaderName, &str); 3] = [
         (header::IF_MATCH, "If-Match"),
         (header::IF_NONE_MATCH, "If-None-Match"),
@@ -60,8 +60,8 @@ fn refuse_unbuilt(headers: &HeaderMap) -> Result<(), Problem> {
         let detail = format!("{name} is not honoured: conditional requests are not built yet; leave the header away");
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    if headers.contains_key(&caller::IDEMPOTENCY_KEY) {
-        let detail = "is not available on this route: leave the header away, and read before sending again".to_owned();
+    if *method != Method::POST && headers.contains_key(&caller::IDEMPOTENCY_KEY) {
+        let detail = format!("is honoured on POST: {method} is repeatable as it is, so leave the header away");
         return Err(Problem::invalid(vec![Mistake { pointer: "Idempotency-Key".to_owned(), detail }]));
     }
     Ok(())
@@ -150,7 +150,8 @@ fn mistakes(errors: &ValidationErrors, before: &str) -> Vec<Mistake> {
         .iter()
         .flat_map(|(field, errors)| errors.iter().map(move |error| (field, error)))
         .map(|(field, error)| Mistake {
-            pointer: format!("{before}{field}"),
+            // A rule about several members is about none of them alone.
+            pointer: if *field == "__all__" { String::new() } else { format!("{before}{field}") },
             detail: error.message.as_deref().unwrap_or("is against its rule").to_owned(),
         })
         .collect();
