@@ -80,11 +80,8 @@ impl Built {
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
-        let metrics =
-            Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
-        let metrics = Arc::new(metrics);
-        let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
-        let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
+        let metrics = metrics()?;
+        let endpoint = watched(address, &settings, &metrics);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
@@ -95,6 +92,21 @@ impl Built {
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
+}
+
+/// The endpoint alone, for verbs that talk to a Redis and serve nobody.
+pub(super) fn endpoint(settings: &Settings) -> Result<Arc<Endpoint>, BuildError> {
+    Ok(watched(address(settings, None)?, settings, &metrics()?))
+}
+
+fn metrics() -> Result<Arc<Metrics>, BuildError> {
+    let metrics = Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
+    Ok(Arc::new(metrics))
+}
+
+fn watched(address: Address, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Endpoint> {
+    let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
+    Endpoint::new(address, redis_settings(settings), metrics.clone(), &observer)
 }
 
 #[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]

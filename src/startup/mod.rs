@@ -6,6 +6,7 @@
 mod background;
 mod build;
 mod lifecycle;
+mod migrate;
 mod public;
 mod view;
 
@@ -36,7 +37,11 @@ pub fn run(invocation: &Invocation) -> ExitCode {
             Ok(loaded) => serve(loaded),
             Err(code) => code,
         },
-        Verb::Migrate | Verb::Openapi => {
+        Verb::Migrate(mode) => match load(invocation) {
+            Ok(loaded) => migrate::run(&loaded.settings, mode),
+            Err(code) => code,
+        },
+        Verb::Openapi => {
             eprintln!("collective: this verb is not built yet");
             EXIT_FAILURE
         }

@@ -25,6 +25,7 @@ mod ledger;
 mod links;
 mod logs;
 mod losses;
+mod migrations;
 mod outcomes;
 mod problems;
 mod promises;

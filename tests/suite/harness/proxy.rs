@@ -104,7 +104,7 @@ impl Proxy {
         self.change(move |faults| faults.filter.spared = names);
     }
 
-    /// Also fails the gateway's own probes, which are spared at first.
+    /// Also fails the service's own traffic, probes and migrations, which is spared at first.
     pub fn do_not_spare_probes(&self) {
         self.change(|faults| faults.filter.spare_probes = false);
     }
@@ -199,8 +199,8 @@ impl Proxy {
 
     // What happened.
 
-    /// How many requests with this command name were forwarded (`"INCR"`), probes not included:
-    /// those count as [`PROBE`].
+    /// How many requests with this command name were forwarded (`"INCR"`), the service's own not
+    /// included: it counts as [`PROBE`].
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(&name.to_ascii_uppercase()).copied().unwrap_or(0)
     }
@@ -216,7 +216,7 @@ impl Proxy {
         self.counts().iter().filter(|(name, _)| !left_out.contains(*name)).map(|(_, n)| n).sum()
     }
 
-    /// How many requests were neither handshakes nor probes.
+    /// How many requests were neither handshakes nor the service's own.
     pub fn total(&self) -> u64 {
         let left_out: Vec<&str> = HANDSHAKE.iter().copied().chain([PROBE]).collect();
         self.total_except(&left_out)

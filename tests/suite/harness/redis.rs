@@ -164,6 +164,13 @@ impl Redis {
         self.connect().await.command(arguments).await.expect("a reply from Redis")
     }
 
+    /// How many keys there are that the service does not keep for itself.
+    pub async fn keys_of_callers(&self) -> usize {
+        let keys = self.command(&["KEYS", "*"]).await;
+        let own = |key: &&Reply| matches!(key, Reply::Bulk(name) if name.starts_with(b"collective:"));
+        keys.items().iter().filter(|key| !own(key)).count()
+    }
+
     /// As [`Redis::command`], for a server that may be dead or frozen.
     pub async fn try_command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> io::Result<Reply> {
         self.try_connect().await?.command(arguments).await
