@@ -41,7 +41,7 @@ mod watch;
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
 pub use endpoint::{Endpoint, Reading};
-pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning};
+pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning, server_error};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};

@@ -5,12 +5,14 @@
 //! What takes more than one command runs as one function inside Redis (`atomic`).
 
 mod atomic;
+pub mod commands;
 pub mod counters;
 mod failure;
 pub mod keys;
 mod namespace;
+pub mod operations;
 
-pub use atomic::{Decided, Once};
+pub use atomic::{Decided, Decision, Once};
 pub use failure::{Failure, FailureKind};
 pub use namespace::{Namespace, Reserved};
 

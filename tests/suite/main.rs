@@ -19,6 +19,7 @@ mod freeze;
 mod fuzz_bodies;
 mod harness;
 mod harness_works;
+mod idempotency;
 mod keys;
 mod kills;
 mod ledger;

@@ -193,7 +193,8 @@ async fn an_old_service_works_on_a_newer_schema_and_leaves_it_alone() {
 
 #[tokio::test]
 async fn a_redis_without_functions_serves_everything_that_needs_none() {
-    let options = Options::default().set("rename-command FUNCTION", "nofunction").set("rename-command FCALL", "nofcall");
+    let options =
+        Options::default().set("rename-command FUNCTION", "nofunction").set("rename-command FCALL", "nofcall");
     let redis = Redis::start(options).await;
     let app = patient(&redis.url()).start().await;
     let client = app.client();
