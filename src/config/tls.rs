@@ -23,7 +23,10 @@ pub(super) fn mistake(settings: &Settings, layers: &Layers) -> Option<Mistake> {
     let (key, complaint) = match Tls::load(host, settings.redis.tls.files()).err()? {
         TlsError::Name => (
             "redis.url",
-            Complaint::new("has a host that no certificate can name", "write a host name or an IP address without a zone"),
+            Complaint::new(
+                "has a host that no certificate can name",
+                "write a host name or an IP address without a zone",
+            ),
         ),
         TlsError::File(fault) => (key(fault.role), Complaint::new(fault.rule, fault.way_out)),
     };

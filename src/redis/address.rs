@@ -22,7 +22,11 @@ pub struct Address {
 #[derive(Clone)]
 pub(super) enum Place {
     /// Within TLS if there is a [`Tls`].
-    Tcp { host: String, port: u16, tls: Option<Arc<Tls>> },
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<Arc<Tls>>,
+    },
     Unix(PathBuf),
 }
 

@@ -33,5 +33,6 @@ mod scripts;
 mod secrets;
 mod steady;
 mod subscribe;
+mod tls;
 mod tokens;
 mod transactions;

@@ -61,6 +61,8 @@ impl Fault {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
+            // A certificate of a CA that bears the trusted one's name and is another: its signature does not fit.
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => Self::ClientCertificateRefused,
             // A server of TLS 1.2 that misses a client certificate says no more than this, too.
             AlertDescription::HandshakeFailure

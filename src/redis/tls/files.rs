@@ -78,14 +78,12 @@ impl TlsFiles {
             .map_err(|_| fault(TlsRole::Ca, "meets a TLS library without a protocol", "report it: a defect"))?
             .with_root_certificates(roots);
         let mut config = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => {
-                builder.with_client_auth_cert(chain(TlsRole::Certificate, certificate)?, private_key(key)?).map_err(
-                    |_| {
-                        let rule = "is not the key of the client's certificate";
-                        fault(TlsRole::Key, rule, "give the two files that were made together")
-                    },
-                )?
-            }
+            (Some(certificate), Some(key)) => builder
+                .with_client_auth_cert(chain(TlsRole::Certificate, certificate)?, private_key(key)?)
+                .map_err(|_| {
+                    let rule = "is not the key of the client's certificate";
+                    fault(TlsRole::Key, rule, "give the two files that were made together")
+                })?,
             _ => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
@@ -102,7 +100,11 @@ fn own_roots(path: &Path) -> Result<RootCertStore, FileFault> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(TlsRole::Ca, path)? {
         roots.add(certificate).map_err(|_| {
-            fault(TlsRole::Ca, "holds a certificate that cannot be that of a CA", "give the CA's own certificate, in PEM")
+            fault(
+                TlsRole::Ca,
+                "holds a certificate that cannot be that of a CA",
+                "give the CA's own certificate, in PEM",
+            )
         })?;
     }
     Ok(roots)

@@ -97,6 +97,8 @@ fn what_the_library_reports_is_told_apart() {
     assert_eq!(of(Error::AlertReceived(AlertDescription::CertificateRequired)), Fault::ClientCertificateWanted);
     assert_eq!(of(Error::AlertReceived(AlertDescription::UnknownCA)), Fault::ClientCertificateRefused);
     assert_eq!(of(Error::AlertReceived(AlertDescription::HandshakeFailure)), Fault::NothingInCommon);
+    assert_eq!(of(Error::AlertReceived(AlertDescription::DecryptError)), Fault::ClientCertificateRefused);
+    assert_eq!(certificate(CertificateError::BadSignature), Fault::UnknownIssuer);
     assert_eq!(of(Error::DecryptError), Fault::Failed);
     assert_eq!(Fault::of(&io::ErrorKind::ConnectionReset.into()), None);
     assert_eq!(Fault::of(&io::Error::other("not of TLS")), None);

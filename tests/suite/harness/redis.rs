@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::certificates::Certificate;
 use super::resp::{Connection, Reply};
 use super::tail;
 
@@ -47,6 +48,7 @@ pub struct Options {
     password: Option<String>,
     durable: bool,
     settings: Vec<(String, String)>,
+    tls: bool,
 }
 
 impl Options {
@@ -67,12 +69,27 @@ impl Options {
         self.settings.push((directive.to_owned(), value.to_owned()));
         self
     }
+
+    /// Also listens within TLS, on a port of its own. Clients need no certificate, until [`Options::clients_from`].
+    pub fn tls(mut self, server: &Certificate, ca: &Path) -> Self {
+        self.tls = true;
+        self.set("tls-cert-file", &server.certificate.display().to_string())
+            .set("tls-key-file", &server.key.display().to_string())
+            .set("tls-ca-cert-file", &ca.display().to_string())
+            .set("tls-auth-clients", "no")
+    }
+
+    /// Demands of clients within TLS a certificate of this authority.
+    pub fn clients_from(self, ca: &Path) -> Self {
+        self.set("tls-ca-cert-file", &ca.display().to_string()).set("tls-auth-clients", "yes")
+    }
 }
 
 /// A running server. Dropping it kills the process and removes its directory.
 pub struct Redis {
     directory: TempDir,
     port: u16,
+    tls_port: Option<u16>,
     options: Options,
     child: Mutex<Child>,
 }
@@ -83,8 +100,9 @@ impl Redis {
         for _ in 0..PORT_ATTEMPTS {
             let directory = tempfile::Builder::new().prefix("redis-").tempdir().expect("a directory for Redis");
             let port = take_port();
-            let child = Mutex::new(launch(&directory, port, &options));
-            let redis = Redis { directory, port, options: options.clone(), child };
+            let tls_port = options.tls.then(take_port);
+            let child = Mutex::new(launch(&directory, (port, tls_port), &options));
+            let redis = Redis { directory, port, tls_port, options: options.clone(), child };
             match redis.until_ready().await {
                 Ok(()) => return redis,
                 Err(log) if log.contains("Failed listening on port") => {}
@@ -102,6 +120,18 @@ impl Redis {
     /// `unix:///…/redis.sock`, without a password.
     pub fn unix_url(&self) -> String {
         format!("unix://{}", self.socket().display())
+    }
+
+    /// Where it listens within TLS, if it does.
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.tls_port.expect("Options::tls")).into()
+    }
+
+    /// `rediss://HOST:PORT`, with the password if there is one.
+    #[track_caller]
+    pub fn tls_url(&self, host: &str) -> String {
+        format!("rediss://{}{host}:{}", credentials(self.password()), self.tls_address().port())
     }
 
     /// The TCP port.
@@ -148,7 +178,7 @@ impl Redis {
     /// runs, and waits until it answers and has loaded its data.
     pub async fn restart(&self) {
         self.kill9();
-        *self.child() = launch(&self.directory, self.port, &self.options);
+        *self.child() = launch(&self.directory, (self.port, self.tls_port), &self.options);
         if let Err(log) = self.until_ready().await {
             panic!("Redis did not restart:\n{log}");
         }
@@ -235,7 +265,7 @@ impl Drop for Redis {
     fn drop(&mut self) {
         // SIGKILL also ends a stopped process, no SIGCONT needed.
         end(&mut self.child());
-        taken(|ports| ports.remove(&self.port));
+        taken(|ports| ports.retain(|port| *port != self.port && Some(*port) != self.tls_port));
         if std::thread::panicking() {
             eprintln!("--- log of Redis on port {}\n{}", self.port, tail(&self.log(), 40));
         }
@@ -244,10 +274,12 @@ impl Drop for Redis {
 
 /// `redis://[:password@]address`
 pub(super) fn url(password: Option<&str>, address: SocketAddr) -> String {
-    match password {
-        Some(password) => format!("redis://:{password}@{address}"),
-        None => format!("redis://{address}"),
-    }
+    format!("redis://{}{address}", credentials(password))
+}
+
+/// `:password@`, or nothing.
+fn credentials(password: Option<&str>) -> String {
+    password.map(|password| format!(":{password}@")).unwrap_or_default()
 }
 
 fn taken<T>(change: impl FnOnce(&mut HashSet<u16>) -> T) -> T {
@@ -271,10 +303,10 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn launch(directory: &TempDir, port: u16, options: &Options) -> Child {
+fn launch(directory: &TempDir, ports: (u16, Option<u16>), options: &Options) -> Child {
     PROGRAMS
         .iter()
-        .find_map(|program| match command(program, directory, port, options).spawn() {
+        .find_map(|program| match command(program, directory, ports, options).spawn() {
             Ok(child) => Some(child),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => panic!("{program} did not start: {error}"),
@@ -282,7 +314,7 @@ fn launch(directory: &TempDir, port: u16, options: &Options) -> Child {
         .unwrap_or_else(|| panic!("none of {PROGRAMS:?} is on PATH: install Redis 7 or newer"))
 }
 
-fn command(program: &str, directory: &TempDir, port: u16, options: &Options) -> Command {
+fn command(program: &str, directory: &TempDir, (port, tls_port): (u16, Option<u16>), options: &Options) -> Command {
     let log = File::options()
         .create(true)
         .append(true)
@@ -303,6 +335,9 @@ fn command(program: &str, directory: &TempDir, port: u16, options: &Options) -> 
     }
     if let Some(password) = &options.password {
         command.args(["--requirepass", password]);
+    }
+    if let Some(port) = tls_port {
+        command.args(["--tls-port", &port.to_string()]);
     }
     for (directive, value) in &options.settings {
         command.args([format!("--{directive}"), value.clone()]);
