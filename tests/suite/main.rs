@@ -29,6 +29,7 @@ mod outcomes;
 mod problems;
 mod promises;
 mod readme;
+mod redis_acl;
 mod scripts;
 mod secrets;
 mod steady;

@@ -5,6 +5,7 @@
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
+//! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
@@ -21,6 +22,7 @@
 pub mod app;
 pub mod certificates;
 pub mod client;
+pub mod deployed;
 pub mod events;
 pub mod eventually;
 pub mod proxy;
