@@ -180,10 +180,10 @@ impl Tree {
     }
 
     /// Asked only when every file was named rightly, and the two that belong together are both there.
-    fn unusable_tls(&self, settings: &Settings, layers: &Layers) -> Option<Mistake> {
+    fn unusable_tls(&self, settings: &Settings, layers: &Layers) -> Vec<Mistake> {
         let named = !self.wrong.iter().any(|key| key.starts_with("redis.tls.") || *key == "redis.url");
         let pair = settings.redis.tls.cert_file.is_some() == settings.redis.tls.key_file.is_some();
-        if named && pair { tls::mistake(settings, layers) } else { None }
+        if named && pair { tls::mistakes(settings, layers) } else { Vec::new() }
     }
 
     /// Reported at the first of its keys that somebody has set: that is the one to mend.

@@ -392,6 +392,12 @@ fn a_tls_file_that_cannot_be_used_is_a_mistake_of_its_key() {
     let path = case.write("ca.pem", "canary");
     let mistake = case.file(&format!("[redis.tls]\nca_file = {path:?}\n")).only_mistake();
     assert!(mistake.starts_with("redis.tls.ca_file (") && mistake.contains("no certificate in PEM"), "{mistake}");
+    let all = redis("rediss://localhost")
+        .env("REDIS__TLS__CA_FILE", "/nonexistent/1")
+        .env("REDIS__TLS__CERT_FILE", "/nonexistent/2")
+        .env("REDIS__TLS__KEY_FILE", "/nonexistent/3")
+        .mistakes();
+    assert_eq!(all.len(), 3, "all at once: {all:#?}");
     let mistake = redis("rediss://a..b").env("REDIS__PASSWORD", STRONG).only_mistake();
     assert!(mistake.contains("no certificate can name"), "{mistake}");
 }

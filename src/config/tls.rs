@@ -16,11 +16,16 @@ impl RedisTls {
     }
 }
 
-/// The mistake in the files, if TLS is spoken and there is one.
-pub(super) fn mistake(settings: &Settings, layers: &Layers) -> Option<Mistake> {
-    let url = settings.redis.url.as_ref()?;
-    let Address::Tcp { host, tls: true, .. } = &url.address else { return None };
-    let (key, complaint) = match Tls::load(host, settings.redis.tls.files()).err()? {
+/// The mistakes in the files, if TLS is spoken.
+pub(super) fn mistakes(settings: &Settings, layers: &Layers) -> Vec<Mistake> {
+    let address = settings.redis.url.as_ref().map(|url| &url.address);
+    let Some(Address::Tcp { host, tls: true, .. }) = address else { return Vec::new() };
+    let errors = Tls::errors(host, &settings.redis.tls.files());
+    errors.into_iter().map(|error| mistake(error, layers)).collect()
+}
+
+fn mistake(error: TlsError, layers: &Layers) -> Mistake {
+    let (key, complaint) = match error {
         TlsError::Name => (
             "redis.url",
             Complaint::new(
@@ -30,7 +35,7 @@ pub(super) fn mistake(settings: &Settings, layers: &Layers) -> Option<Mistake> {
         ),
         TlsError::File(fault) => (key(fault.role), Complaint::new(fault.rule, fault.way_out)),
     };
-    Some(complaint.at(key, layers.source(key)))
+    complaint.at(key, layers.source(key))
 }
 
 fn key(role: TlsRole) -> &'static str {

@@ -67,12 +67,21 @@ impl TlsFiles {
         [&self.ca, &self.certificate, &self.key].map(|path| stamp(path.as_deref()?))
     }
 
+    /// Everything that is wrong with the files, each looked at by itself; whether two fit each other is asked when both are good.
+    pub(super) fn faults(&self) -> Vec<FileFault> {
+        let certificate = self.certificate.as_deref().and_then(|path| chain(TlsRole::Certificate, path).err());
+        let key = self.key.as_deref().and_then(|path| private_key(path).err());
+        let alone: Vec<_> = [self.roots().err(), certificate, key].into_iter().flatten().collect();
+        if alone.is_empty() { self.read().err().into_iter().collect() } else { alone }
+    }
+
+    fn roots(&self) -> Result<RootCertStore, FileFault> {
+        self.ca.as_deref().map_or_else(roots_of_the_system, own_roots)
+    }
+
     /// Reads and checks all files.
     pub(super) fn read(&self) -> Result<ClientConfig, FileFault> {
-        let roots = match &self.ca {
-            Some(path) => own_roots(path)?,
-            None => roots_of_the_system()?,
-        };
+        let roots = self.roots()?;
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|_| fault(TlsRole::Ca, "meets a TLS library without a protocol", "report it: a defect"))?

@@ -69,6 +69,12 @@ impl Tls {
         Ok(Self { files, name, current: Mutex::new(Current { config: Arc::new(config), stamps }) })
     }
 
+    /// Everything that [`Tls::load`] could fail with, for those who want to hear it all at once.
+    pub fn errors(host: &str, files: &TlsFiles) -> Vec<TlsError> {
+        let name = ServerName::try_from(host).is_err().then_some(TlsError::Name);
+        name.into_iter().chain(files.faults().into_iter().map(TlsError::File)).collect()
+    }
+
     /// Shakes hands over a connected socket. The error is an [`io::Error`] that [`Fault::of`] can read.
     pub(super) async fn wrap(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connector = TlsConnector::from(self.config());
