@@ -1,6 +1,6 @@
 //! The command line: `collective [verb] [--config FILE]`.
 //!
-//! Why by hand: one option and eight verbs; a parser crate would be the largest part of this file's binary size and
+//! Why by hand: one option and nine verbs; a parser crate would be the largest part of this file's binary size and
 //! decide the exit code for us. A command line that makes no sense is a configuration that is refused, hence 78 like
 //! any other (product contract: 0, 1 and 78 are the only exit codes). Limits: parsing only, nothing is run here.
 
@@ -30,6 +30,7 @@ Verbs:
                  of this version and rewrites the record, whatever is there
   healthcheck    ask the running service whether it is ready (for containers)
   openapi        print the OpenAPI document
+  redis-acl      print the access list (users.acl) for the configured Redis
   version        print the version
   help           print this text
 
@@ -54,6 +55,8 @@ pub enum Verb {
     Healthcheck,
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the access list for the configured Redis.
+    RedisAcl,
     /// Print the version.
     Version,
     /// Print [`USAGE`].
@@ -77,12 +80,13 @@ pub enum Migrate {
 const MIGRATE_OPTIONS: [(&str, Migrate); 2] = [("--status", Migrate::Status), ("--repair", Migrate::Repair)];
 
 /// The words of the verbs.
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
     ("serve", Verb::Serve),
     ("check-config", Verb::CheckConfig),
     ("migrate", Verb::Migrate(Migrate::Apply)),
     ("healthcheck", Verb::Healthcheck),
     ("openapi", Verb::Openapi),
+    ("redis-acl", Verb::RedisAcl),
     ("version", Verb::Version),
     ("help", Verb::Help),
 ];
@@ -105,16 +109,19 @@ pub enum Page {
     Metrics,
     /// `deploy/config.example.toml`.
     Example,
+    /// `deploy/redis/users.acl`.
+    UsersAcl,
 }
 
 /// The words of the pages.
-const PAGES: [(&str, Page); 6] = [
+const PAGES: [(&str, Page); 7] = [
     ("commands", Page::Commands),
     ("dialect", Page::Dialect),
     ("errors", Page::Errors),
     ("configuration", Page::Configuration),
     ("metrics", Page::Metrics),
     ("example", Page::Example),
+    ("users-acl", Page::UsersAcl),
 ];
 
 /// A command line that makes sense.

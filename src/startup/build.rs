@@ -13,7 +13,7 @@ use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
-use crate::redis::{self, Address, Endpoint};
+use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
@@ -123,10 +123,11 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     };
     let address = match &url.address {
         config::Address::Unix(path) => Address::unix(path),
-        config::Address::Tcp { tls: true, .. } => {
-            return Err(BuildError::Refused(
-                "redis.url: rediss:// (TLS) is not built yet: use redis:// or unix://".into(),
-            ));
+        config::Address::Tcp { host, port, tls: true } => {
+            // Read before, with the rest of the configuration: only a file that has changed since is refused here.
+            let tls = Tls::load(host, redis.tls.files())
+                .map_err(|error| BuildError::Refused(format!("redis.tls: {error}")))?;
+            Address::tls(host.as_str(), *port, tls)
         }
         config::Address::Tcp { host, port, tls: false } => Address::tcp(host.as_str(), *port),
     };

@@ -42,7 +42,7 @@ pub use traffic::{HANDSHAKE, Injected, PROBE};
 /// A proxy in front of one address. Dropping it closes everything.
 pub struct Proxy {
     address: SocketAddr,
-    password: Option<String>,
+    credentials: String,
     shared: Arc<Shared>,
     orders: Option<mpsc::UnboundedSender<(Order, Done)>>,
     thread: Option<JoinHandle<()>>,
@@ -62,7 +62,7 @@ impl Proxy {
                 move || listener::run(door, shared, inbox)
             })
             .expect("a thread for the proxy");
-        let proxy = Proxy { address, password: None, shared, orders: Some(orders), thread: Some(thread) };
+        let proxy = Proxy { address, credentials: String::new(), shared, orders: Some(orders), thread: Some(thread) };
         // The first order is answered by a thread that listens.
         proxy.heal();
         proxy
@@ -71,7 +71,7 @@ impl Proxy {
     /// A healthy proxy in front of a Redis of the harness.
     pub fn in_front_of(redis: &Redis, seed: u64) -> Proxy {
         let mut proxy = Proxy::start(redis.address(), seed);
-        proxy.password = redis.password().map(str::to_owned);
+        proxy.credentials = redis.credentials();
         proxy
     }
 
@@ -80,9 +80,9 @@ impl Proxy {
         self.address
     }
 
-    /// `redis://127.0.0.1:PORT`, with the password of the Redis behind.
+    /// `redis://127.0.0.1:PORT`, with user and password of the Redis behind.
     pub fn url(&self) -> String {
-        super::redis::url(self.password.as_deref(), self.address)
+        format!("redis://{}{}", self.credentials, self.address)
     }
 
     // Which commands the faults of single commands, and holding, are about.
