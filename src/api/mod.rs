@@ -8,6 +8,7 @@
 pub mod acceptor;
 pub mod body;
 pub mod caller;
+pub mod cross_origin;
 pub mod envelope;
 pub mod path;
 pub mod problem;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub security_contact: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
+    /// Which other origins' pages may read answers; `None`: none.
+    pub cross_origin: Option<cross_origin::Policy>,
 }
 
 /// What all workers share.

@@ -262,6 +262,13 @@ pub static KEYS: &[Key] = &[
         "SHA-256 of tokens that may only read: no writes, no scripts, nothing that lists keys.",
         "Unset: there are none. For dashboards and browsers, whose tokens are soon known to many."),
 
+    unset("cors.allowed_origins", Kind::Origins,
+        "Origins whose pages may use this service from a browser (CORS), each as the browser writes it. `*` alone allows every page; the browser's own credentials (cookies) are never allowed.",
+        "Unset: off, no page of another origin can read an answer. A token in a page is known to all its readers, so only who needs it should switch this on."),
+    key("cors.max_age", duration(s(0), s(86_400)), "1h",
+        "How long a browser may remember that an origin may ask (the answer to its preflight).",
+        "Saves a round trip on nearly every call; Chromium itself remembers for two hours at most."),
+
     key("log.format", Kind::Choice { built: &["auto", "json", "pretty"], planned: &[] }, "auto",
         "Shape of the log: `json`, `pretty`, or `auto` (pretty on a terminal, JSON elsewhere).",
         "People get what people read, collectors what they parse."),

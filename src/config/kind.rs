@@ -12,6 +12,7 @@ use ::config::{Map, ValueKind};
 use serde::Deserialize;
 
 use super::mistake::{Complaint, quoted};
+use super::origin;
 use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
@@ -43,6 +44,8 @@ pub enum Kind {
     Token,
     /// SHA-256 digests of bearer tokens.
     TokenDigests,
+    /// Origins of pages.
+    Origins,
     /// Path of a file whose content is the value of another key.
     SecretFile {
         /// That other key.
@@ -122,6 +125,7 @@ impl Kind {
     pub(super) fn read(&self, leaf: &Leaf) -> Result<ValueKind, Complaint> {
         match (self, leaf) {
             (Self::TokenDigests, Leaf::List(list)) => read_digests(list.iter().map(String::as_str)),
+            (Self::Origins, Leaf::List(list)) => origin::read(list.iter().map(String::as_str)),
             (_, Leaf::List(_)) => Err(self.wrong_type(leaf)),
             (Self::Flag, Leaf::Flag(flag)) => Ok((*flag).into()),
             (Self::Count { .. } | Self::Size { .. } | Self::Ratio { .. }, Leaf::Integer(number)) => {
@@ -154,6 +158,7 @@ impl Kind {
             Self::Username | Self::Password => read_credential(text),
             Self::Token => read_token(text),
             Self::TokenDigests => read_digests(text.split(',').map(str::trim)),
+            Self::Origins => origin::read(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
             Self::LogLevel => read_level(text),
@@ -175,7 +180,7 @@ impl Kind {
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
             Self::Contact => "URI",
-            Self::TokenDigests => "list of texts",
+            Self::TokenDigests | Self::Origins => "list of texts",
             Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
             Self::Count { .. } => "whole number",
@@ -196,6 +201,7 @@ impl Kind {
             Self::TokenDigests => {
                 format!("up to {MOST_DIGESTS}, 64 hexadecimal digits each; as one text: separated by commas")
             }
+            Self::Origins => origin::bounds(),
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
@@ -212,7 +218,7 @@ impl Kind {
     pub fn toml(&self, text: &str) -> String {
         match self {
             Self::Flag | Self::Count { .. } | Self::Ratio { .. } => text.to_owned(),
-            Self::TokenDigests => format!("[{text:?}]"),
+            Self::TokenDigests | Self::Origins => format!("[{text:?}]"),
             _ => format!("{text:?}"),
         }
     }
@@ -225,6 +231,7 @@ impl Kind {
             Self::Contact => "mailto:security@example.com",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
+            Self::Origins => "https://app.example.com",
             Self::SecretFile { .. } => "/run/secrets/<name>",
             _ => "",
         }
@@ -251,6 +258,7 @@ impl Kind {
             }
             Self::Size { .. } => "write it in quotes with its unit, for example \"16MiB\"",
             Self::TokenDigests => "write a list of texts in quotes, for example [\"9f86d0…\"]",
+            Self::Origins => "write a list of texts in quotes, for example [\"https://app.example.com\"]",
             _ => "write a text in quotes",
         }
     }

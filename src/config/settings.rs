@@ -41,6 +41,8 @@ pub struct Settings {
     pub streams: Streams,
     /// Who may call.
     pub auth: Auth,
+    /// Pages of other origins.
+    pub cors: Cors,
     /// The log.
     pub log: Log,
     /// Stopping.
@@ -241,6 +243,16 @@ pub struct Auth {
     pub full_token_sha256: Option<Vec<TokenDigest>>,
     /// Digests of tokens that may only read.
     pub read_only_token_sha256: Option<Vec<TokenDigest>>,
+}
+
+/// `cors.*`: pages of other origins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins whose pages may read answers, or `*` alone; `None` = none.
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long a browser may remember a preflight.
+    pub max_age: Duration,
 }
 
 /// `log.*`: the log.

@@ -8,6 +8,7 @@ mod classes;
 mod configuration;
 mod connections;
 mod counters;
+mod cross_origin;
 mod departed;
 mod dialect;
 mod dialect_paths;
