@@ -53,6 +53,8 @@ pub struct Settings {
     pub batch_commands: usize,
     /// Whom to tell about a weakness; a URI.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; a URI.
+    pub security_policy: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
     /// Which other origins' pages may read answers; `None`: none.

@@ -106,6 +106,10 @@ pub static KEYS: &[Key] = &[
         "Whom to tell about a weakness, given out at `/.well-known/security.txt` (RFC 9116).",
         "Unset: that page is 404. A made-up address would swallow the one mail that matters."),
 
+    unset("server.security_policy", Kind::Link,
+        "Where the security policy can be read, given out beside the contact (`Policy` in `/.well-known/security.txt`).",
+        "Unset: the file has no such line. Where a fork publishes its SECURITY.md only its operator knows."),
+
     key("ops.bind", Kind::Socket, "127.0.0.1:8081",
         "Address and port of the operator listener (probes, status, metrics). Never the public port.",
         "Loopback: status and metrics are for operators, not for callers."),

@@ -55,6 +55,8 @@ pub enum Kind {
     Alias,
     /// URI at which people can be reached.
     Contact,
+    /// Address of a page.
+    Link,
     /// Log level or directives.
     LogLevel,
     /// `true` or `false`.
@@ -161,6 +163,7 @@ impl Kind {
             Self::Origins => origin::read(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
+            Self::Link => read_link(text),
             Self::LogLevel => read_level(text),
             Self::Flag => read_flag(text),
             Self::Count { least, most } => read_count(text, least, most),
@@ -179,7 +182,7 @@ impl Kind {
             Self::Directory => "path",
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
-            Self::Contact => "URI",
+            Self::Contact | Self::Link => "URI",
             Self::TokenDigests | Self::Origins => "list of texts",
             Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
@@ -204,6 +207,7 @@ impl Kind {
             Self::Origins => origin::bounds(),
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
+            Self::Link => "`https://`".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
             Self::Count { least, most } => format!("{least} to {most}"),
             Self::Duration { least, most } => between(*least, *most),
@@ -229,6 +233,7 @@ impl Kind {
             Self::RedisUrl => "redis://127.0.0.1:6379/0",
             Self::Username => "collective",
             Self::Contact => "mailto:security@example.com",
+            Self::Link => "https://example.com/security",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::Origins => "https://app.example.com",
@@ -356,12 +361,24 @@ fn read_alias(text: &str) -> Result<ValueKind, Complaint> {
     ))
 }
 
+/// Something visible behind one of these schemes, on one line.
+fn has_scheme(text: &str, schemes: &[&str]) -> bool {
+    let visible = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic());
+    schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(visible))
+}
+
+fn read_link(text: &str) -> Result<ValueKind, Complaint> {
+    if has_scheme(text, &["https://"]) {
+        return Ok(text.into());
+    }
+    Err(Complaint::new(
+        format!("{} is not the address of a page that can be read safely", quoted(text)),
+        "write https://example.com/security",
+    ))
+}
+
 fn read_contact(text: &str) -> Result<ValueKind, Complaint> {
-    let reachable = ["mailto:", "https://", "tel:"].iter().any(|scheme| {
-        text.strip_prefix(scheme)
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
-    });
-    if reachable {
+    if has_scheme(text, &["mailto:", "https://", "tel:"]) {
         return Ok(text.into());
     }
     Err(Complaint::new(

@@ -77,6 +77,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; `None` = nowhere named.
+    pub security_policy: Option<String>,
 }
 
 /// `ops.*`: the operator listener.

@@ -187,6 +187,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         reply_bytes: settings.limits.reply,
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
+        security_policy: settings.server.security_policy.clone(),
         heartbeat: settings.streams.heartbeat,
         cross_origin: cross_origin(&settings.cors),
     }

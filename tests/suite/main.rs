@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and start real processes")]
 
 mod authentication;
+mod backup;
 mod bad_input;
 mod catalogue;
 mod classes;
