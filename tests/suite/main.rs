@@ -21,6 +21,7 @@ mod freeze;
 mod fuzz_bodies;
 mod harness;
 mod harness_works;
+mod headers;
 mod keys;
 mod kills;
 mod ledger;
