@@ -31,7 +31,7 @@ e2e: binary ## start the binary and use it from outside: curl, promtool, freezes
 	@tools/ensure redis curl
 	@tools/ensure promtool || true
 	tests/e2e/run.sh $(BINARY)
-	@tools/ensure chromium || true
+	@! command -v node >/dev/null || tools/ensure chromium || true
 	tests/e2e/sdk.sh $(BINARY)
 	tests/e2e/cors.sh $(BINARY)
 
