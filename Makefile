@@ -31,11 +31,13 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/ensure redis
 	@tools/test-acl $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser
 	@tools/ensure redis curl
 	@tools/ensure promtool || true
 	tests/e2e/run.sh $(BINARY)
+	@! command -v node >/dev/null || tools/ensure chromium || true
 	tests/e2e/sdk.sh $(BINARY)
+	tests/e2e/cors.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -77,9 +79,13 @@ fuzz: ## feed the parsers for FUZZ_SECONDS each (180); needs cargo-fuzz
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
 
-audit: ## licences and sources of the dependencies
+# cargo-deny is compiled here and not in .ci/run, which uses it where it is: three minutes are too many for every run.
+audit: ## licences and sources of the dependencies, workflows, committed secrets
 	@tools/licences || test $$? -eq 77
+	@tools/ensure cargo-deny || true
 	@tools/audit || test $$? -eq 77
+	@tools/scan || test $$? -eq 77
+	@tools/placeholders || echo "(the places above are the operator's to fill in before this is published)"
 
 image: ## the container image (not built yet)
 	@echo "not built yet: there is no Dockerfile in this version"; exit 1

@@ -95,7 +95,7 @@ pub async fn wrap(
 
 /// The answer, or if it is an error in nobody's shape the same in its surface's.
 fn shaped<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
-    match surface::reshape(response.request(), response.status(), response.headers()) {
+    match surface::reshape(&response) {
         None => response.map_into_left_body(),
         Some(other) => ServiceResponse::new(response.into_parts().0, other.map_into_right_body()),
     }

@@ -106,6 +106,10 @@ pub static KEYS: &[Key] = &[
         "Whom to tell about a weakness, given out at `/.well-known/security.txt` (RFC 9116).",
         "Unset: that page is 404. A made-up address would swallow the one mail that matters."),
 
+    unset("server.security_policy", Kind::Link,
+        "Where the security policy can be read, given out beside the contact (`Policy` in `/.well-known/security.txt`).",
+        "Unset: the file has no such line. Where a fork publishes its SECURITY.md only its operator knows."),
+
     key("ops.bind", Kind::Socket, "127.0.0.1:8081",
         "Address and port of the operator listener (probes, status, metrics). Never the public port.",
         "Loopback: status and metrics are for operators, not for callers."),
@@ -274,6 +278,13 @@ pub static KEYS: &[Key] = &[
     unset("auth.read_only_token_sha256", Kind::TokenDigests,
         "SHA-256 of tokens that may only read: no writes, no scripts, nothing that lists keys.",
         "Unset: there are none. For dashboards and browsers, whose tokens are soon known to many."),
+
+    unset("cors.allowed_origins", Kind::Origins,
+        "Origins whose pages may use this service from a browser (CORS), each as the browser writes it. `*` alone allows every page; the browser's own credentials (cookies) are never allowed.",
+        "Unset: off, no page of another origin can read an answer. A token in a page is known to all its readers, so only who needs it should switch this on."),
+    key("cors.max_age", duration(s(0), s(86_400)), "1h",
+        "How long a browser may remember that an origin may ask (the answer to its preflight).",
+        "Saves a round trip on nearly every call; Chromium itself remembers for two hours at most."),
 
     key("log.format", Kind::Choice { built: &["auto", "json", "pretty"], planned: &[] }, "auto",
         "Shape of the log: `json`, `pretty`, or `auto` (pretty on a terminal, JSON elsewhere).",

@@ -1,7 +1,7 @@
 //! Configuration: defaults, a file and the environment become one checked tree, or a list of every mistake.
 //!
 //! - `keys`: the one table of keys; everything else here is derived from it or checked against it
-//! - `kind`, `units`, `redis_url`, `strength`: how one value is read and bounded
+//! - `kind`, `units`, `origin`, `redis_url`, `strength`: how one value is read and bounded
 //! - `file`, `environment`, `layers`: where values come from
 //! - `rules`: what values owe each other · `tls`: whether the files it is made from can be used
 //! - `settings`: the typed tree · `mistake`, `suggest`: the words · `reference`: the generated pages
@@ -16,6 +16,7 @@ mod keys;
 mod kind;
 mod layers;
 mod mistake;
+mod origin;
 mod redis_url;
 mod reference;
 mod rules;
@@ -33,11 +34,12 @@ use ::config::{Config, ConfigError, ValueKind};
 pub use keys::{ENVIRONMENT_PREFIX, KEYS, Key};
 pub use kind::Kind;
 pub use mistake::{Mistake, Source};
+pub use origin::ANY as ANY_ORIGIN;
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server, Settings,
-    Streams, Topology,
+    Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server,
+    Settings, Streams, Topology,
 };
 
 use kind::Leaf;

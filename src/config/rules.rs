@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::origin::ANY;
 use super::redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 use super::settings::{RedisTls, Settings};
 use super::strength::weakness;
@@ -224,6 +225,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             "retry.budget_ratio is {}: above 0.2 a degraded Redis may get more than the promised 1.2 times the load",
             settings.retry.budget_ratio
         ));
+    }
+    if settings.cors.allowed_origins.as_deref().is_some_and(|origins| origins.iter().any(|origin| origin == ANY)) {
+        warnings.push(
+            "cors.allowed_origins is *: a page of any origin that knows a token can use it from a browser".to_owned(),
+        );
     }
     if let Some(url) = url(settings).filter(|url| !url.address.is_local() && settings.redis.allow_insecure) {
         let strong = password(settings).is_some_and(is_strong);

@@ -41,6 +41,8 @@ pub struct Settings {
     pub streams: Streams,
     /// Who may call.
     pub auth: Auth,
+    /// Pages of other origins.
+    pub cors: Cors,
     /// The log.
     pub log: Log,
     /// Stopping.
@@ -75,6 +77,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; `None` = nowhere named.
+    pub security_policy: Option<String>,
 }
 
 /// `ops.*`: the operator listener.
@@ -255,6 +259,16 @@ pub struct Auth {
     pub full_token_sha256: Option<Vec<TokenDigest>>,
     /// Digests of tokens that may only read.
     pub read_only_token_sha256: Option<Vec<TokenDigest>>,
+}
+
+/// `cors.*`: pages of other origins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins whose pages may read answers, or `*` alone; `None` = none.
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long a browser may remember a preflight.
+    pub max_age: Duration,
 }
 
 /// `log.*`: the log.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::acceptor::census::{self, Census};
+use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
@@ -199,8 +200,19 @@ fn api_settings(settings: &Settings) -> api::Settings {
         reply_bytes: settings.limits.reply,
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
+        security_policy: settings.server.security_policy.clone(),
         heartbeat: settings.streams.heartbeat,
+        cross_origin: cross_origin(&settings.cors),
     }
+}
+
+/// The policy, if there is one. The table of keys has made sure that every origin can be a header.
+fn cross_origin(cors: &config::Cors) -> Option<api::cross_origin::Policy> {
+    let origins = match cors.allowed_origins.as_deref()? {
+        [any] if any == config::ANY_ORIGIN => Origins::Any,
+        list => Origins::Listed(list.iter().filter_map(|origin| origin.parse().ok()).collect()),
+    };
+    Some(api::cross_origin::Policy { origins, max_age: cors.max_age })
 }
 
 fn connection_limits(settings: &Settings) -> census::Limits {

@@ -2,12 +2,14 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure real time and start real processes")]
 
 mod authentication;
+mod backup;
 mod bad_input;
 mod catalogue;
 mod classes;
 mod configuration;
 mod connections;
 mod counters;
+mod cross_origin;
 mod departed;
 mod dialect;
 mod dialect_paths;
@@ -19,6 +21,7 @@ mod freeze;
 mod fuzz_bodies;
 mod harness;
 mod harness_works;
+mod headers;
 mod idempotency;
 mod keys;
 mod kills;

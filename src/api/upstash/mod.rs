@@ -60,7 +60,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
 async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResponse, DialectError> {
     let route = path::route(request.uri().path());
     if request.method() == Method::OPTIONS {
-        // A browser asks before it has credentials. No CORS header: cross-origin use is off (D25).
+        // Whoever asks what there is has no credentials yet. A preflight is answered before it comes here (`cross_origin.rs`).
         return Ok(HttpResponse::Ok().insert_header((header::ALLOW, allowed(route))).finish());
     }
     let visitor = Visitor::identify(&request)?;
