@@ -16,6 +16,7 @@ use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
 use crate::security::{BadDigest, TokenDigest};
+use crate::telemetry::traces::{Headers, Receiver};
 
 /// Fewest characters of the root token: 32 hex digits are 128 bits.
 pub const TOKEN_CHARACTERS: usize = 32;
@@ -52,6 +53,10 @@ pub enum Kind {
     Alias,
     /// URI at which people can be reached.
     Contact,
+    /// URL of an OTLP receiver.
+    TraceReceiver,
+    /// HTTP headers, which may hold a token.
+    TraceHeaders,
     /// Log level or directives.
     LogLevel,
     /// `true` or `false`.
@@ -115,7 +120,7 @@ pub(super) enum Leaf {
 impl Kind {
     /// True when the value must never be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests)
+        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests | Self::TraceHeaders)
     }
 
     /// Reads a value of the file.
@@ -156,6 +161,8 @@ impl Kind {
             Self::TokenDigests => read_digests(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
+            Self::TraceReceiver => read_receiver(text),
+            Self::TraceHeaders => read_headers(text),
             Self::LogLevel => read_level(text),
             Self::Flag => read_flag(text),
             Self::Count { least, most } => read_count(text, least, most),
@@ -175,6 +182,8 @@ impl Kind {
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
             Self::Contact => "URI",
+            Self::TraceReceiver => "URL",
+            Self::TraceHeaders => "text",
             Self::TokenDigests => "list of texts",
             Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
@@ -198,6 +207,8 @@ impl Kind {
             }
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
+            Self::TraceReceiver => "`http://host:port`, with or without a path".to_owned(),
+            Self::TraceHeaders => "`name=value`, separated by commas".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
             Self::Count { least, most } => format!("{least} to {most}"),
             Self::Duration { least, most } => between(*least, *most),
@@ -223,6 +234,8 @@ impl Kind {
             Self::RedisUrl => "redis://127.0.0.1:6379/0",
             Self::Username => "collective",
             Self::Contact => "mailto:security@example.com",
+            Self::TraceReceiver => "http://127.0.0.1:4318",
+            Self::TraceHeaders => "authorization=Bearer <from your secret store>",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::SecretFile { .. } => "/run/secrets/<name>",
@@ -360,6 +373,21 @@ fn read_contact(text: &str) -> Result<ValueKind, Complaint> {
         format!("{} is not a URI at which somebody can be reached", quoted(text)),
         "write mailto:security@example.com, https://example.com/security or tel:+1-201-555-0123",
     ))
+}
+
+fn read_receiver(text: &str) -> Result<ValueKind, Complaint> {
+    Receiver::parse(text).map(|_| text.into()).map_err(|fault| {
+        Complaint::new(
+            fault,
+            "write http://host:port of an OTLP/HTTP receiver (usually port 4318); credentials belong in traces.headers_file",
+        )
+    })
+}
+
+fn read_headers(text: &str) -> Result<ValueKind, Complaint> {
+    Headers::parse(text).map(|_| text.into()).map_err(|fault| {
+        Complaint::new(fault, "write name=value,name=value (the value is not shown: it may hold a token)")
+    })
 }
 
 fn read_level(text: &str) -> Result<ValueKind, Complaint> {
@@ -512,6 +540,15 @@ mod tests {
         for bad in ["a@b.example", "http://b.example", "mailto:", "mailto:a@b.example\nContact: x", "mailto:a b"] {
             assert!(Kind::Contact.read_text(bad).unwrap_err().way_out.contains("mailto:"), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_receiver_is_refused_with_its_reason_and_headers_are_never_repeated() {
+        assert!(Kind::TraceReceiver.read_text("http://collector:4318").is_ok());
+        assert!(Kind::TraceReceiver.read_text("https://collector:4318").unwrap_err().rule.contains("TLS"));
+        assert!(Kind::TraceHeaders.read_text("authorization=Bearer hunter2").is_ok());
+        let complaint = Kind::TraceHeaders.read_text("hunter2").unwrap_err();
+        assert!(!format!("{}{}", complaint.rule, complaint.way_out).contains("hunter2"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The background thread: the keeper of the endpoint, that of its subscriptions, and the supervisor of the embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, the exporter of traces, and the supervisor of
+//! the embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -7,11 +8,13 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::redis::embedded::{Embedded, EmbeddedEvent};
 use crate::redis::{Endpoint, Keeper, SubscriptionKeeper};
+use crate::telemetry::traces::Exporter;
 
 /// The running thread.
 pub(super) struct Background {
@@ -20,17 +23,24 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none.
+    /// Starts the thread. The exporter gets the time beside it to send what is left in the end. `ready` is told once when the embedded server first answers; at once when there is none.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         embedded: Option<Embedded>,
+        exporting: Option<(Exporter, Duration)>,
         ready: oneshot::Sender<()>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("background".into())
-            .spawn(move || runtime.block_on(work(endpoint, embedded, ready, stopped)))?;
+        let thread = std::thread::Builder::new().name("background".into()).spawn(move || {
+            runtime.block_on(async {
+                let exporting = exporting.map(|(exporter, limit)| (exporter.start(), limit));
+                work(endpoint, embedded, ready, stopped).await;
+                if let Some((exporting, limit)) = exporting {
+                    exporting.finish(limit).await;
+                }
+            });
+        })?;
         Ok(Self { stop, thread })
     }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::traces;
 use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
@@ -18,6 +19,7 @@ use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
+use crate::telemetry::traces::Exporter;
 use crate::telemetry::{Metrics, Secret};
 use crate::{api, resilience};
 
@@ -34,6 +36,8 @@ pub(super) struct Built {
     pub(super) embedded: Option<Embedded>,
     /// Where the generated root token is, if there is one.
     pub(super) token_file: Option<PathBuf>,
+    /// The way out for traces, where there is one.
+    pub(super) exporter: Option<Exporter>,
     /// Held for life: the lock on the directory.
     pub(super) _data_dir: Option<DataDir>,
 }
@@ -76,6 +80,7 @@ impl Built {
             _ => None,
         };
         let address = address(&settings, embedded.as_ref())?;
+        let trace_settings = traces::settings(&settings, embedded.as_ref());
         let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
@@ -84,16 +89,18 @@ impl Built {
             Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
         let metrics = Arc::new(metrics);
         let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
+        let (traces, exporter) = traces::build(trace_settings, &metrics)?;
         let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
+            traces,
             failures: api::report::FailureLog::default(),
             scripts: api::upstash::scripts::Scripts::default(),
         });
-        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
+        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
     }
 }
 

@@ -7,6 +7,7 @@ mod background;
 mod build;
 mod lifecycle;
 mod public;
+mod traces;
 mod view;
 
 use std::process::ExitCode;
