@@ -34,4 +34,5 @@ mod secrets;
 mod steady;
 mod subscribe;
 mod tokens;
+mod traces;
 mod transactions;

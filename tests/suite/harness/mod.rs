@@ -5,6 +5,7 @@
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`app`]: the built binary as a child process;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
+//! - [`collector`]: a receiver of traces, which can hang or refuse;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
 //! - [`resp`]: the few lines of the Redis protocol the first two need.
@@ -19,6 +20,7 @@
 
 pub mod app;
 pub mod client;
+pub mod collector;
 pub mod events;
 pub mod eventually;
 pub mod proxy;
@@ -27,6 +29,7 @@ pub mod resp;
 
 pub use app::{App, Ended};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
+pub use collector::{Collector, Manner};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
 pub use proxy::Proxy;
