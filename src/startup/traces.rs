@@ -43,7 +43,7 @@ fn server(settings: &Settings, embedded: Option<&Embedded>) -> Server {
             config::Address::Tcp { host, port, .. } => (host.to_string(), Some(*port)),
             config::Address::Unix(path) => socket(path),
         },
-        (None, Some(embedded)) => socket(&embedded.socket_path()),
+        (None, Some(embedded)) => socket(embedded.socket_path()),
         (None, None) => (String::new(), None),
     };
     Server { address, port, database: settings.redis.url.as_ref().map_or(0, |url| url.database) }

@@ -309,14 +309,14 @@ async fn a_caller_who_leaves_ends_his_spans_as_abandoned() {
     let app = app.set("retry.attempts", "1").set("requests.timeout", "20s").start().await;
     assert_eq!(app.client().put_key("k", "v").await.status, 201);
     proxy.only(&["GET"]);
-    proxy.hold_replies();
+    proxy.hold_replies_of_everyone();
     let token = crate::harness::app::ROOT_TOKEN;
     let request = format!("GET /v1/keys/k HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
     raw_http_then_hang_up(app.public(), request.as_bytes(), Duration::from_millis(200)).await.expect("sent");
     let request = the(&collector, "GET /v1/keys/{key}").await;
     let operation = the(&collector, &format!("GET {}", proxy.address())).await;
     for span in [&request, &operation] {
-        assert_eq!(fact(span, "error.type"), "abandoned");
+        assert_eq!(fact(span, "error.type"), "abandoned", "{span:?}");
     }
     assert_eq!(fact(&request, "http.response.status_code"), "");
     assert_eq!(fact(&operation, "collective.outcome"), "unknown");

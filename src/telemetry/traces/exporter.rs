@@ -54,13 +54,14 @@ impl Exporter {
         }
     }
 
-    fn next_batch(&mut self) -> Option<Vec<Box<Record>>> {
-        let batch: Vec<_> = std::iter::from_fn(|| self.spans.try_recv().ok()).take(BATCH).collect();
+    fn next_batch(&mut self) -> Option<Vec<Record>> {
+        let batch: Vec<_> =
+            std::iter::from_fn(|| self.spans.try_recv().ok().map(|record| *record)).take(BATCH).collect();
         self.in_flight = batch.len();
         (!batch.is_empty()).then_some(batch)
     }
 
-    async fn send(&mut self, batch: Vec<Box<Record>>) {
+    async fn send(&mut self, batch: Vec<Record>) {
         let spans = batch.len() as u64;
         match self.outlet.send(batch).await {
             Ok(()) => {

@@ -51,9 +51,9 @@ impl Outlet {
     }
 
     /// Sends a batch; the error says why it was not taken.
-    pub(super) async fn send(&self, records: Vec<Box<Record>>) -> Result<(), String> {
+    pub(super) async fn send(&self, records: Vec<Record>) -> Result<(), String> {
         let now = Reading::take();
-        let spans = records.into_iter().map(|record| self.translator.span(*record, now)).collect();
+        let spans = records.into_iter().map(|record| self.translator.span(record, now)).collect();
         match self.exporter.export(spans).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.client.trouble().unwrap_or_else(|| error.to_string())),
