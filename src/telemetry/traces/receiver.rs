@@ -108,7 +108,7 @@ mod tests {
             ("collector:4318", "http://"),
             ("http://collector", "port"),
             ("http://collector:0", "port"),
-            ("http://:4318", "URL"),
+            ("http://:4318", "host"),
             ("http://user:pass@collector:4318", "user"),
             ("http://collector:4318?x", "query"),
         ] {
