@@ -70,6 +70,13 @@ impl Gateway {
     /// Subscribes to a topic. What comes back has been confirmed by Redis. A subscription changes nothing, so whatever stops
     /// it is `not_executed`; an opening breaker ends the wait for the confirmation.
     pub async fn open_stream(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
+        let span = OperationSpan::begin(|| spans::subscribing(&topic));
+        let opened = self.subscribe(topic, deadline).await;
+        span.finish(|| spans::subscribed(&opened));
+        opened
+    }
+
+    async fn subscribe(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
         let lane = self.endpoint.lane(Lane::Read);
         let opened = lane.opened();
         if lane.refusing()

@@ -6,8 +6,9 @@
 use super::attempt::{self, Cargo};
 use super::error::{Error, Outcome};
 use super::fence::Fence;
+use super::subscriptions::{NoStream, Subscription, Topic};
 use super::{Answer, ServerError};
-use crate::telemetry::traces::{Attempt, End};
+use crate::telemetry::traces::{Attempt, End, Name};
 
 /// Codes of Redis itself.
 const CODES: [&str; 27] = [
@@ -58,6 +59,27 @@ pub(super) fn end<C: Cargo>(cargo: &C, result: &Result<Answer<C::Reply>, Error>)
             End { outcome: outcome.as_str(), error: None, code }
         }
         Err(error) => End { outcome: error.outcome.as_str(), error: Some(error.kind.as_str()), code: None },
+    }
+}
+
+/// What a subscription is called.
+pub(super) fn subscribing(topic: &Topic) -> Name {
+    let name = match topic {
+        Topic::Channel(_) => "SUBSCRIBE",
+        Topic::Pattern(_) => "PSUBSCRIBE",
+    };
+    Name { name, batch: None }
+}
+
+/// How the wait for a subscription ended. It changes nothing, so one that failed was not executed.
+pub(super) fn subscribed(opened: &Result<Subscription, NoStream>) -> End {
+    let failed = |error| End { outcome: Outcome::NotExecuted.as_str(), error, code: None };
+    match opened {
+        Ok(_) => End { outcome: Outcome::Executed.as_str(), error: None, code: None },
+        Err(NoStream::Gateway(error)) => failed(Some(error.kind.as_str())),
+        Err(NoStream::Redis(error)) => End { code: Some(code(error)), ..failed(None) },
+        Err(NoStream::Full { .. }) => failed(Some("full")),
+        Err(NoStream::Draining { .. }) => failed(Some("draining")),
     }
 }
 

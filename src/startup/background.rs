@@ -23,7 +23,8 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread. The exporter gets the time beside it to send what is left in the end. `ready` is told once when the embedded server first answers; at once when there is none.
+    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none. The exporter
+    /// gets the time beside it to send what is left in the end.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         embedded: Option<Embedded>,

@@ -323,6 +323,23 @@ async fn a_caller_who_leaves_ends_his_spans_as_abandoned() {
 }
 
 #[tokio::test]
+async fn a_stream_is_a_span_until_it_is_open() {
+    let redis = Redis::start(Options::default()).await;
+    let collector = Collector::start().await;
+    let app = recording(&redis.url(), &collector).start().await;
+    let mut events = app.client().subscribe("news").await;
+    let operation = the(&collector, &format!("SUBSCRIBE {}", redis.address())).await;
+    let request = the(&collector, "POST /subscribe/{channel}").await;
+    assert_eq!(
+        (&operation.parent_span_id, fact(&operation, "collective.outcome").as_str()),
+        (&request.span_id, "executed")
+    );
+    assert_eq!(app.client().post_command(&["PUBLISH", "news", "after"]).await.status, 200);
+    events.expect("data: subscribe,news,1").await;
+    events.expect("data: message,news,after").await;
+}
+
+#[tokio::test]
 async fn nothing_a_caller_stores_or_signs_in_with_is_ever_exported() {
     let redis = Redis::start(Options::default().password("cAnArY-redis-password-3Hd6Pf")).await;
     let collector = Collector::start().await;
