@@ -12,11 +12,11 @@ use ::config::{Map, ValueKind};
 use serde::Deserialize;
 
 use super::mistake::{Complaint, quoted};
+use super::otlp::{read_headers, read_receiver};
 use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
 use crate::security::{BadDigest, TokenDigest};
-use crate::telemetry::traces::{Headers, Receiver};
 
 /// Fewest characters of the root token: 32 hex digits are 128 bits.
 pub const TOKEN_CHARACTERS: usize = 32;
@@ -375,21 +375,6 @@ fn read_contact(text: &str) -> Result<ValueKind, Complaint> {
     ))
 }
 
-fn read_receiver(text: &str) -> Result<ValueKind, Complaint> {
-    Receiver::parse(text).map(|_| text.into()).map_err(|fault| {
-        Complaint::new(
-            fault,
-            "write http://host:port of an OTLP/HTTP receiver (usually port 4318); credentials belong in traces.headers_file",
-        )
-    })
-}
-
-fn read_headers(text: &str) -> Result<ValueKind, Complaint> {
-    Headers::parse(text).map(|_| text.into()).map_err(|fault| {
-        Complaint::new(fault, "write name=value,name=value (the value is not shown: it may hold a token)")
-    })
-}
-
 fn read_level(text: &str) -> Result<ValueKind, Complaint> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let target = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
@@ -540,15 +525,6 @@ mod tests {
         for bad in ["a@b.example", "http://b.example", "mailto:", "mailto:a@b.example\nContact: x", "mailto:a b"] {
             assert!(Kind::Contact.read_text(bad).unwrap_err().way_out.contains("mailto:"), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_receiver_is_refused_with_its_reason_and_headers_are_never_repeated() {
-        assert!(Kind::TraceReceiver.read_text("http://collector:4318").is_ok());
-        assert!(Kind::TraceReceiver.read_text("https://collector:4318").unwrap_err().rule.contains("TLS"));
-        assert!(Kind::TraceHeaders.read_text("authorization=Bearer hunter2").is_ok());
-        let complaint = Kind::TraceHeaders.read_text("hunter2").unwrap_err();
-        assert!(!format!("{}{}", complaint.rule, complaint.way_out).contains("hunter2"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod keys;
 mod kind;
 mod layers;
 mod mistake;
+mod otlp;
 mod redis_url;
 mod reference;
 mod rules;
