@@ -30,6 +30,7 @@ use crate::redis::Gateway;
 use crate::resources::Namespace;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What bounds and times a request on the public listener.
 #[derive(Clone, Debug)]
@@ -72,6 +73,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub census: Arc<Census>,
+    /// Where spans begin; `None` = nothing is recorded.
+    pub traces: Option<Arc<Traces>>,
     /// What the log owes about failed requests.
     pub failures: report::FailureLog,
     /// Scripts of the dialect that Redis knows by another name than their callers.

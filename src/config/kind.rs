@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::mistake::{Complaint, quoted};
 use super::origin;
+use super::otlp::{read_headers, read_receiver};
 use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
@@ -59,6 +60,10 @@ pub enum Kind {
     Contact,
     /// Address of a page.
     Link,
+    /// URL of an OTLP receiver.
+    TraceReceiver,
+    /// HTTP headers, which may hold a token.
+    TraceHeaders,
     /// Log level or directives.
     LogLevel,
     /// `true` or `false`.
@@ -122,7 +127,7 @@ pub(super) enum Leaf {
 impl Kind {
     /// True when the value must never be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests)
+        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests | Self::TraceHeaders)
     }
 
     /// Reads a value of the file.
@@ -166,6 +171,8 @@ impl Kind {
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
             Self::Link => read_link(text),
+            Self::TraceReceiver => read_receiver(text),
+            Self::TraceHeaders => read_headers(text),
             Self::LogLevel => read_level(text),
             Self::Flag => read_flag(text),
             Self::Count { least, most } => read_count(text, least, most),
@@ -185,6 +192,8 @@ impl Kind {
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
             Self::Contact | Self::Link => "URI",
+            Self::TraceReceiver => "URL",
+            Self::TraceHeaders => "text",
             Self::TokenDigests | Self::Origins => "list of texts",
             Self::File | Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
@@ -210,6 +219,8 @@ impl Kind {
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
             Self::Link => "`https://`".to_owned(),
+            Self::TraceReceiver => "`http://host:port`, with or without a path".to_owned(),
+            Self::TraceHeaders => "`name=value`, separated by commas".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
             Self::Count { least, most } => format!("{least} to {most}"),
             Self::Duration { least, most } => between(*least, *most),
@@ -236,6 +247,8 @@ impl Kind {
             Self::Username => "collective",
             Self::Contact => "mailto:security@example.com",
             Self::Link => "https://example.com/security",
+            Self::TraceReceiver => "http://127.0.0.1:4318",
+            Self::TraceHeaders => "authorization=Bearer <from your secret store>",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::Origins => "https://app.example.com",

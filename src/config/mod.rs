@@ -17,6 +17,7 @@ mod kind;
 mod layers;
 mod mistake;
 mod origin;
+mod otlp;
 mod redis_url;
 mod reference;
 mod rules;

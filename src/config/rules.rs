@@ -125,6 +125,13 @@ pub(super) static RULES: &[Rule] = &[
         holds: |s| !share(s.auth.full_token_sha256.as_deref(), s.auth.read_only_token_sha256.as_deref()),
     },
     Rule {
+        keys: &["traces.headers", "traces.endpoint"],
+        text: "`traces.headers` needs `traces.endpoint`",
+        why: "without a receiver nothing is sent, and the token in them would be kept for nothing",
+        way_out: "set traces.endpoint, or remove the headers",
+        holds: |s| s.traces.endpoint.is_some() || s.traces.headers.is_none(),
+    },
+    Rule {
         keys: &["redis.acquire_timeout", "requests.timeout"],
         text: "`redis.acquire_timeout` must be shorter than `requests.timeout`",
         why: "a request that waited its whole deadline for a connection has no time left to use it",
@@ -237,6 +244,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             warnings
                 .push(format!("redis.allow_insecure is true: {url} is used without TLS or without a strong password"));
         }
+    }
+    if let Some(receiver) = settings.traces.endpoint.as_ref().filter(|receiver| !receiver.is_local())
+        && settings.traces.headers.is_some()
+    {
+        warnings.push(format!("traces.headers are sent to {receiver} without TLS: run a collector on this machine"));
     }
     warnings
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::redis_url::RedisUrl;
 use crate::security::TokenDigest;
 use crate::telemetry::Secret;
+use crate::telemetry::traces::{Headers, Receiver};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cors: Cors,
     /// The log.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
     /// Stopping.
     pub drain: Drain,
 }
@@ -293,6 +296,26 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// `traces.*`: what is recorded of requests, and where it is sent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Where spans are sent; `None` = nothing is recorded.
+    pub endpoint: Option<Receiver>,
+    /// What is sent with them, from here or from the file named by `traces.headers_file`.
+    pub headers: Option<Headers>,
+    /// `service.name`.
+    pub service_name: String,
+    /// Share of requests that are recorded.
+    pub sample_ratio: f64,
+    /// Requests a second that are recorded because their callers' traces are.
+    pub parents_per_second: u64,
+    /// Longest wait for one batch to be taken.
+    pub timeout: Duration,
+    /// Spans that may wait.
+    pub queue: usize,
+}
+
 /// `drain.*`: stopping.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -301,6 +324,8 @@ pub struct Drain {
     pub delay: Duration,
     /// Time running requests get to finish.
     pub finish: Duration,
+    /// Time the last spans get.
+    pub flush: Duration,
 }
 
 impl<'de> Deserialize<'de> for Secret {
@@ -313,5 +338,17 @@ impl<'de> Deserialize<'de> for TokenDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(|_| serde::de::Error::custom("not the SHA-256 of a token"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Receiver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }

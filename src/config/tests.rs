@@ -194,7 +194,7 @@ fn an_unreadable_file_does_not_hide_the_mistakes_of_the_environment() {
 
 #[test]
 fn each_rule_between_keys_is_broken_by_one_case() {
-    let cases: [&[(&str, &str)]; 25] = [
+    let cases: [&[(&str, &str)]; 26] = [
         &[("OPS__BIND", "0.0.0.0:8080")],
         &[("REDIS__PASSWORD", STRONG)],
         &[("REDIS__USERNAME", "ann")],
@@ -210,6 +210,7 @@ fn each_rule_between_keys_is_broken_by_one_case() {
             "/a-directory-name-of-some-length/and-another-one-below-it/that-goes-on/and-on/until-it-is-too-long",
         )],
         &[("AUTH__FULL_TOKEN_SHA256", DIGEST), ("AUTH__READ_ONLY_TOKEN_SHA256", DIGEST)],
+        &[("TRACES__HEADERS", "authorization=inurl")],
         &[("REDIS__ACQUIRE_TIMEOUT", "2s")],
         &[("REQUESTS__TIMEOUT_MAX", "1s")],
         &[("ATTEMPT__TIMEOUT", "3s")],
@@ -245,6 +246,15 @@ fn rules_hold_at_their_edge() {
     env("LIMITS__ARGUMENT", "16MiB").env("LIMITS__CONNECTIONS", "1024").settings();
     env("SERVER__BIND", "127.0.0.1:0").env("OPS__BIND", "127.0.0.1:0").settings();
     env("SERVER__BIND", "127.0.0.1:9000").env("OPS__BIND", "127.0.0.2:9000").settings();
+}
+
+#[test]
+fn headers_of_traces_are_never_shown_and_their_way_without_tls_is_told() {
+    let traces = |endpoint| env("TRACES__ENDPOINT", endpoint).env("TRACES__HEADERS", "authorization=Bearer canary");
+    assert!(traces("http://127.0.0.1:4318").loaded().warnings.is_empty());
+    let loaded = traces("http://collector.example:4318").loaded();
+    assert!(loaded.warnings[0].contains("http://collector.example:4318/v1/traces"), "{:?}", loaded.warnings);
+    assert!(!format!("{:?}{:?}", loaded.warnings, loaded.settings).contains("canary"));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `gateway` | guards in order, retries, the sticky outcome |
 //! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
+//! | `spans` | what traces are told of a call |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
 //! | `tls` | certificates, the handshake, and why it failed |
@@ -35,6 +36,7 @@ mod link;
 mod pool;
 mod sanitize;
 mod settings;
+mod spans;
 mod subscriptions;
 mod tls;
 mod transaction;

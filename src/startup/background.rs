@@ -1,5 +1,5 @@
-//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, and the supervisor of the
-//! embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, the exporter of traces,
+//! and the supervisor of the embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -17,6 +17,7 @@ use crate::redis::functions::Obstacle;
 use crate::redis::{Endpoint, Gateway, Keeper, SubscriptionKeeper};
 use crate::resilience::Deadline;
 use crate::telemetry::clock;
+use crate::telemetry::traces::Exporter;
 
 /// How long one try at the migrations may take: longer than a dead replica's lock lasts.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,17 +31,25 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none.
+    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none. The exporter
+    /// gets the time beside it to send what is left in the end.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
         embedded: Option<Embedded>,
+        exporting: Option<(Exporter, Duration)>,
         ready: oneshot::Sender<()>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("background".into())
-            .spawn(move || runtime.block_on(work(endpoint, embedded, ready, stopped)))?;
+        let thread = std::thread::Builder::new().name("background".into()).spawn(move || {
+            runtime.block_on(async {
+                let exporting = exporting.map(|(exporter, limit)| (exporter.start(), limit));
+                work(endpoint, embedded, ready, stopped).await;
+                if let Some((exporting, limit)) = exporting {
+                    exporting.finish(limit).await;
+                }
+            });
+        })?;
         Ok(Self { stop, thread })
     }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::traces;
 use crate::api::acceptor::census::{self, Census};
 use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
@@ -19,6 +20,7 @@ use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
+use crate::telemetry::traces::Exporter;
 use crate::telemetry::{Metrics, Secret};
 use crate::{api, resilience};
 
@@ -35,6 +37,8 @@ pub(super) struct Built {
     pub(super) embedded: Option<Embedded>,
     /// Where the generated root token is, if there is one.
     pub(super) token_file: Option<PathBuf>,
+    /// The way out for traces, where there is one.
+    pub(super) exporter: Option<Exporter>,
     /// Held for life: the lock on the directory.
     pub(super) _data_dir: Option<DataDir>,
 }
@@ -77,21 +81,24 @@ impl Built {
             _ => None,
         };
         let address = address(&settings, embedded.as_ref())?;
+        let trace_settings = traces::settings(&settings, embedded.as_ref());
         let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
         let metrics = metrics()?;
+        let (traces, exporter) = traces::build(trace_settings, &metrics)?;
         let endpoint = watched(address, &settings, &metrics);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
+            traces,
             failures: api::report::FailureLog::default(),
             scripts: api::upstash::scripts::Scripts::default(),
         });
-        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
+        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
     }
 }
 

@@ -9,6 +9,7 @@ mod lifecycle;
 mod migrate;
 mod public;
 mod redis_acl;
+mod traces;
 mod view;
 
 use std::process::ExitCode;

@@ -31,7 +31,8 @@ pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::HttpMetrics;
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, SpanDrop,
+    StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -73,6 +74,9 @@ pub struct Metrics {
     pub streams_discontinuities: Counter,
     /// Subscriptions that Redis holds for us; give it a sampler.
     pub subscriptions: Gauge,
+    /// Spans that the receiver of traces took.
+    pub spans_exported: Counter,
+    spans_dropped: Arc<Counters>,
     streams_cut: Arc<Counters>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
@@ -108,6 +112,8 @@ impl Metrics {
             streams_open: single_gauge(&table::STREAMS_OPEN)?,
             streams_discontinuities: single_counter(&table::STREAMS_DISCONTINUITIES)?,
             subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
+            spans_exported: single_counter(&table::TRACES_EXPORTED)?,
+            spans_dropped: register(&registry, Counters::new(&table::TRACES_DROPPED))?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
@@ -120,6 +126,11 @@ impl Metrics {
     #[inline]
     pub fn shed(&self, reason: ShedReason) {
         self.shed.increment(reason.index());
+    }
+
+    /// Counts spans that were recorded and not exported.
+    pub fn spans_dropped(&self, reason: SpanDrop, spans: u64) {
+        self.spans_dropped.handle(reason.index()).add(spans);
     }
 
     /// Counts streams ended before their readers left.

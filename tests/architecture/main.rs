@@ -140,6 +140,18 @@ rules! {
         judge: |source| source.words_outside(&["src/resilience/"], &["failsafe"]),
     }
 
+    only_telemetry_names_opentelemetry {
+        reads: sources(),
+        because: "spans are plain records in our own words until they leave; what a library calls them is one room's affair. \
+                  Use `telemetry::traces`",
+        broken_by: ("src/redis/gateway.rs", "use opentelemetry::trace::Tracer;"),
+        kept_by: ("src/telemetry/traces/otlp.rs", "use opentelemetry_sdk::trace::SpanData;"),
+        judge: |source| source.words_outside(
+            &["src/telemetry/"],
+            &["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "opentelemetry_http"],
+        ),
+    }
+
     resilience_is_pure {
         reads: sources(),
         because: "decisions about time and failure are tested by hand-driven time; a clock, a task, a socket or a file \

@@ -41,4 +41,5 @@ mod steady;
 mod subscribe;
 mod tls;
 mod tokens;
+mod traces;
 mod transactions;

@@ -206,6 +206,18 @@ label! {
 }
 
 label! {
+    /// Why a span was not exported.
+    SpanDrop {
+        /// More spans ended than were sent.
+        QueueFull = "queue_full",
+        /// The receiver did not take it, or could not be reached.
+        NotAccepted = "not_accepted",
+        /// The service stopped before it was sent.
+        Stopped = "stopped",
+    }
+}
+
+label! {
     /// What a Redis connection is doing.
     PoolState {
         /// Established.

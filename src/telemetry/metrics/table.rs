@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
 use super::labels::{
     CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
-    StreamCut,
+    SpanDrop, StreamCut,
 };
 
 /// One metric family.
@@ -158,6 +158,10 @@ families! {
         "Streams that callers hold open.";
     SUBSCRIPTIONS = "collective_subscriptions" Kind::Gauge, "subscriptions", [],
         "Channels and patterns that Redis sends us messages of; readers of the same one share it.";
+    TRACES_DROPPED = "collective_traces_dropped_total" Kind::Counter, "spans", ["reason": SpanDrop::WORDS],
+        "Spans that were recorded and not exported. No request waits for a span.";
+    TRACES_EXPORTED = "collective_traces_exported_total" Kind::Counter, "spans", [],
+        "Spans that the receiver of traces took.";
     PROCESS_CPU = "process_cpu_seconds_total" Kind::Counter, "seconds", [],
         "Processor time used, user and system.";
     PROCESS_FDS = "process_open_fds" Kind::Gauge, "descriptors", [],

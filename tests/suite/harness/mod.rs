@@ -7,6 +7,7 @@
 //! - [`app`]: the built binary as a child process;
 //! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
+//! - [`collector`]: a receiver of traces, which can hang or refuse;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
 //! - [`resp`]: the few lines of the Redis protocol the first two need.
@@ -22,6 +23,7 @@
 pub mod app;
 pub mod certificates;
 pub mod client;
+pub mod collector;
 pub mod deployed;
 pub mod events;
 pub mod eventually;
@@ -32,6 +34,7 @@ pub mod resp;
 pub use app::{App, Ended};
 pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
+pub use collector::{Collector, Manner};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
 pub use proxy::Proxy;
