@@ -14,7 +14,8 @@ use crate::redis::Endpoint;
 use crate::resilience::{Moment, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock;
-use crate::telemetry::metrics::{BreakerSource, PoolState};
+use crate::telemetry::diary::Entry;
+use crate::telemetry::metrics::{BreakerSource, HttpTotals, PoolState};
 
 /// The operators' view of this process.
 pub(super) struct View {
@@ -101,6 +102,14 @@ impl OpsView for View {
             limits,
             wall_millis: clock::wall_millis(),
         })
+    }
+
+    fn traffic(&self) -> HttpTotals {
+        self.metrics.http.totals()
+    }
+
+    fn transitions(&self) -> Vec<Entry> {
+        self.metrics.diary.read()
     }
 
     fn metrics(&self) -> String {

@@ -29,7 +29,7 @@ use prometheus::{Registry, TextEncoder};
 
 pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
-pub use http::HttpMetrics;
+pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
     CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
 };
@@ -42,7 +42,7 @@ use export::{Export, Registered};
 use process::ProcessMetrics;
 use values::{Counters, Gauges};
 
-use super::BreakerLog;
+use super::{BreakerLog, Diary};
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,6 +69,8 @@ pub struct Metrics {
     pub audit_dropped: Counter,
     /// Streams that are open; give it a sampler.
     pub streams_open: Gauge,
+    /// The last transitions of the breakers, for people.
+    pub diary: Arc<Diary>,
     /// Holes told to readers of streams.
     pub streams_discontinuities: Counter,
     /// Subscriptions that Redis holds for us; give it a sampler.
@@ -111,6 +113,7 @@ impl Metrics {
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
+            diary: Arc::default(),
             breakers: register(&registry, Arc::new(BreakerMetrics::default()))?,
             registry,
         })
@@ -150,7 +153,7 @@ impl Metrics {
 
     /// The observer to give to every breaker: it logs transitions and counts them here.
     pub fn breaker_log(&self) -> BreakerLog {
-        BreakerLog::new(Arc::clone(&self.breakers.transitions))
+        BreakerLog::new(Arc::clone(&self.breakers.transitions), Arc::clone(&self.diary))
     }
 
     /// All families with at least one sample, as Prometheus text ([`CONTENT_TYPE`]).

@@ -6,11 +6,13 @@
 //! - [`clock`]: the only place that reads a clock
 //! - [`metrics`]: one table of names, lock-free recording, Prometheus text
 //! - [`breaker_log`]: breaker transitions, counted and logged once
+//! - [`diary`]: the last of them, for people
 //! - [`logs`], [`panics`]: log lines on standard error, a panic's among them
 //! - [`secret`], [`mod@display_url`]: values that cannot be printed by accident
 
 pub mod breaker_log;
 pub mod clock;
+pub mod diary;
 pub mod display_url;
 pub mod logs;
 pub mod metrics;
@@ -18,6 +20,7 @@ pub mod panics;
 pub mod secret;
 
 pub use breaker_log::BreakerLog;
+pub use diary::Diary;
 pub use display_url::display_url;
 pub use metrics::Metrics;
 pub use secret::Secret;
