@@ -27,11 +27,13 @@ test: ## run every test; real Redis servers on free ports, nothing mocked
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus
 	@tools/ensure redis curl
-	@tools/ensure promtool || true
+	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
 	tests/e2e/sdk.sh $(BINARY)
+	tests/e2e/page.sh $(BINARY)
+	tests/e2e/observability.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

@@ -31,7 +31,7 @@ pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -76,6 +76,7 @@ pub struct Metrics {
     /// Subscriptions that Redis holds for us; give it a sampler.
     pub subscriptions: Gauge,
     streams_cut: Arc<Counters>,
+    phases: Arc<Gauges>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
     connections_rejected: Arc<Counters>,
@@ -111,6 +112,7 @@ impl Metrics {
             streams_discontinuities: single_counter(&table::STREAMS_DISCONTINUITIES)?,
             subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
+            phases: register(&registry, Gauges::new(&table::PHASE))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
             diary: Arc::default(),
@@ -139,6 +141,11 @@ impl Metrics {
     /// Counts one request refused for its head.
     pub fn head_refused(&self, reason: HeadReason) {
         self.heads_refused.increment(reason.index());
+    }
+
+    /// The gauge of one phase of life; give it a sampler.
+    pub fn phase(&self, phase: LifePhase) -> Gauge {
+        self.phases.handle(phase.index())
     }
 
     /// The gauge of connections in one state.

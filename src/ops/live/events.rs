@@ -56,7 +56,7 @@ pub(super) fn state(json: &str) -> Bytes {
 
 /// What a viewer hears first: when to come back, which page this is, and the present.
 fn greeting(live: &Arc<Live>) -> Bytes {
-    let document = live.view.status();
+    let document = live.present();
     let hello = format!("retry: {}\nevent: hello\ndata: {}\n\n", COME_BACK.as_millis(), page::id(&document));
     Bytes::from([hello.as_bytes(), &live.event(&document)].concat())
 }

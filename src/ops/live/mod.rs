@@ -63,8 +63,7 @@ impl Live {
 
     /// The page as it stands now.
     pub fn page(&self) -> String {
-        let document = self.view.status();
-        page::render(&self.values(&document))
+        page::render(&self.values(&self.present()))
     }
 
     /// Ends every stream; no new ones are let in.
@@ -74,7 +73,7 @@ impl Live {
 
     /// One look; tells if there is something to tell.
     fn look(&self, now: Moment) {
-        let mut document = self.view.status();
+        let document = self.view.status();
         let worth_telling = {
             let mut memory = self.memory();
             let mut news = memory.history.look(now, &document.breakers);
@@ -85,17 +84,23 @@ impl Live {
                 memory.sampled = Some(now);
                 memory.history.sample(now, self.view.traffic());
             }
-            for (breaker, shown) in document.breakers.iter_mut().zip(memory.history.shown()) {
-                breaker.state = shown;
-            }
             news || due
         };
         if worth_telling && self.hub.is_watched() {
-            self.hub.send(&self.event(&document));
+            self.hub.send(&self.event(&self.present()));
         }
         if document.phase == Phase::Draining {
             self.hub.close();
         }
+    }
+
+    /// The present, with the states of the breakers as they are to be shown.
+    fn present(&self) -> StatusDocument {
+        let mut document = self.view.status();
+        for (breaker, shown) in document.breakers.iter_mut().zip(self.memory().history.shown()) {
+            breaker.state = shown;
+        }
+        document
     }
 
     fn values(&self, document: &StatusDocument) -> page::Values {

@@ -9,7 +9,7 @@ use super::words::{self, verdict};
 use super::{chart, id};
 use crate::ops::live::history::{History, Pace, Sample};
 use crate::ops::status::{BreakerStatus, Health, Limit, Phase, StatusDocument};
-use crate::resilience::Moment;
+use crate::resilience::{Moment, State};
 use crate::telemetry::clock;
 use crate::telemetry::diary::Entry;
 
@@ -43,9 +43,15 @@ impl Values {
         let breakers = document.breakers.iter().enumerate();
         Self {
             page,
-            breakers: breakers.map(|(n, breaker)| breaker_values(n, breaker, document.wall_millis, history)).collect(),
+            breakers: breakers
+                .map(|(n, breaker)| {
+                    let mut values = breaker_values(n, breaker, history);
+                    values.extend(lasting(breaker, document.wall_millis, transitions, now));
+                    values
+                })
+                .collect(),
             entries: (0..CHANGES).map(|n| entry(transitions.get(n), now)).collect(),
-            limits: document.limits.iter().map(|(name, bound)| limit(name, bound)).collect(),
+            limits: limits(document),
         }
     }
 
@@ -79,6 +85,7 @@ fn state(document: &StatusDocument) -> Vec<Named> {
         ("phase", phase(document.phase).to_owned()),
         ("uptime", words::age(document.uptime_seconds)),
         ("time", document.time.clone()),
+        ("clock", words::moment(&document.time)),
         ("redis_class", if redis.reachable { "pass" } else { "fail" }.to_owned()),
         ("redis_word", redis_word.to_owned()),
         ("topology", redis.topology.clone()),
@@ -95,6 +102,7 @@ fn traffic(history: &History) -> Vec<Named> {
     let requests: Vec<f64> = paces().map(|pace| pace.requests).collect();
     let failed: Vec<f64> = paces().map(|pace| pace.failed).collect();
     vec![
+        ("peak", format!("peak {}", words::rate(paces().map(|pace| pace.requests).fold(0.0, f64::max)))),
         ("rate", words::rate(recent.requests)),
         ("failed", failures(&recent)),
         ("failed_class", if recent.failed > 0.0 { "fail" } else { "quiet" }.to_owned()),
@@ -118,9 +126,8 @@ fn failures(pace: &Pace) -> String {
     format!("{} {word}", words::percent(pace.failed / pace.requests))
 }
 
-fn breaker_values(n: usize, breaker: &BreakerStatus, wall_millis: u64, history: &History) -> Vec<Named> {
+fn breaker_values(n: usize, breaker: &BreakerStatus, history: &History) -> Vec<Named> {
     let mood = words::mood(breaker.state);
-    let age = wall_millis.saturating_sub(breaker.since_millis) / 1000;
     let class = format!("{mood} {}", breaker.state);
     let row = |states: &'static [&'static str], (top, bottom)| {
         chart::boxes(seconds(n, history).map(move |state| states.contains(&state)), top, bottom)
@@ -132,8 +139,6 @@ fn breaker_values(n: usize, breaker: &BreakerStatus, wall_millis: u64, history: 
         ("mood", mood.to_owned()),
         ("card", format!("card breaker {class}")),
         ("class", class),
-        ("since", breaker.since.clone()),
-        ("age", words::age(age)),
         ("wait", breaker.retry_after_ms.map_or_else(|| "not at all".to_owned(), |millis| format!("{millis} ms"))),
         ("calls", words::grouped(breaker.calls)),
         ("failures", words::percent(breaker.failure_ratio)),
@@ -146,6 +151,19 @@ fn breaker_values(n: usize, breaker: &BreakerStatus, wall_millis: u64, history: 
         ("probes", row(&["half_open"], HALF)),
         ("refuses", row(&["open", "forced_open"], TALL)),
     ]
+}
+
+/// Since when it is so. Probing an open breaker turns it half-open and back again and again; for people the outage began
+/// when it last left closed.
+fn lasting(breaker: &BreakerStatus, wall_millis: u64, transitions: &[Entry], now: Moment) -> [Named; 2] {
+    let refuses = [State::Open, State::HalfOpen].iter().any(|state| state.as_str() == breaker.state);
+    let mut openings = transitions.iter().filter(|entry| entry.name == breaker.name && entry.from == State::Closed);
+    let began = match openings.next() {
+        Some(opening) if refuses => clock::wall_millis_at(opening.at, now),
+        _ => breaker.since_millis,
+    };
+    let age = wall_millis.saturating_sub(began) / 1000;
+    [("since", clock::rfc3339(began)), ("age", words::age(age))]
 }
 
 /// The worst state of one breaker in each second that is remembered.
@@ -168,6 +186,12 @@ fn entry(entry: Option<&Entry>, now: Moment) -> Vec<Named> {
         ("name", entry.name.to_owned()),
         ("what", words::change(entry)),
     ]
+}
+
+/// What fills up comes first; plain bounds follow.
+fn limits(document: &StatusDocument) -> Vec<Vec<Named>> {
+    let (moving, fixed): (Vec<_>, Vec<_>) = document.limits.iter().partition(|(_, bound)| bound.used.is_some());
+    moving.into_iter().chain(fixed).map(|(name, bound)| limit(name, bound)).collect()
 }
 
 fn limit(name: &str, limit: &Limit) -> Vec<Named> {

@@ -12,8 +12,17 @@ pub(super) fn verdict(document: &StatusDocument) -> (&'static str, String) {
         (Phase::Starting, _) => ("Starting", "Not serving yet.".to_owned()),
         (Phase::Draining, _) => ("Draining", "Finishing what is under way, taking nothing new.".to_owned()),
         (Phase::Ready, Health::Pass) => ("Healthy", "Redis answers and every breaker is closed.".to_owned()),
+        (Phase::Ready, Health::Warn | Health::Fail) if refuses_everything(document) => {
+            ("Degraded, refusing calls", degraded(document))
+        }
         (Phase::Ready, Health::Warn | Health::Fail) => ("Degraded, still serving", degraded(document)),
     }
+}
+
+fn refuses_everything(document: &StatusDocument) -> bool {
+    let refusing = State::ALL.into_iter().filter(|state| state.refuses()).map(State::as_str);
+    let refusing: Vec<_> = refusing.collect();
+    !document.breakers.is_empty() && document.breakers.iter().all(|breaker| refusing.contains(&breaker.state))
 }
 
 fn degraded(document: &StatusDocument) -> String {
@@ -53,9 +62,9 @@ pub(super) fn state(state: &str) -> String {
 pub(super) fn change(entry: &Entry) -> String {
     let to = state(entry.to.as_str());
     match (entry.cause, entry.failed_probes) {
-        (Cause::ProbeDue | Cause::ProbeFailed, 0) => "is being probed".to_owned(),
-        (Cause::ProbeDue | Cause::ProbeFailed, 1) => "was probed once in vain".to_owned(),
-        (Cause::ProbeDue | Cause::ProbeFailed, probes) => format!("was probed {probes} times in vain"),
+        (Cause::ProbeDue | Cause::ProbeFailed, 0) => "being probed".to_owned(),
+        (Cause::ProbeDue | Cause::ProbeFailed, 1) => "probed once in vain".to_owned(),
+        (Cause::ProbeDue | Cause::ProbeFailed, probes) => format!("probed {probes} times in vain"),
         (Cause::ProbesPassed, _) => format!("{to}: all probes passed"),
         (Cause::FailureRatio, _) => format!("{to}: too many calls failed"),
         (Cause::SlowRatio, _) => format!("{to}: too many calls were slow"),
@@ -136,6 +145,14 @@ pub(super) fn age(seconds: u64) -> String {
         (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
         (0, _, _) => format!("{hours} h {minutes} min"),
         (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// An RFC 3339 time as people write it, to the second.
+pub(super) fn moment(time: &str) -> String {
+    match (time.get(..10), time.get(11..19)) {
+        (Some(day), Some(clock)) => format!("{day} {clock} UTC"),
+        _ => time.to_owned(),
     }
 }
 

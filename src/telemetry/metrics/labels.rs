@@ -204,6 +204,18 @@ label! {
 }
 
 label! {
+    /// Where the service is in its life.
+    LifePhase {
+        /// Not yet serving.
+        Starting = "starting",
+        /// Serving.
+        Ready = "ready",
+        /// Finishing, taking nothing new.
+        Draining = "draining",
+    }
+}
+
+label! {
     /// What a Redis connection is doing.
     PoolState {
         /// Established.
