@@ -31,7 +31,8 @@ pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason,
+    StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;

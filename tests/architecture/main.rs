@@ -9,6 +9,7 @@
 
 mod judgement;
 mod source;
+mod watching;
 
 use judgement::{
     allowed_in, bare_lengths_of_time, crate_paths, decision_is_explained, decisions_named, document_exists,

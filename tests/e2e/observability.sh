@@ -3,8 +3,7 @@
 #
 # First promtool checks and tests what lies in deploy/prometheus. Then a Prometheus scrapes the program once a second through a
 # scripted outage: Redis freezes and thaws three times and freezes for longer, callers are turned away, the program drains and
-# ends. The alerts that can fire within that time must; every recording rule and
-# every query of the dashboard must have had data.
+# ends. The alerts that can fire within that time must; every recording rule and every query of the dashboard must have had data.
 #
 # The rules evaluated here are a copy with each `for:` divided by 30 (one minute becomes two seconds) and nothing else changed;
 # the true lengths are what promtool tests. Seen by promtool only: CollectiveMetricsAbsent (nobody to scrape) and

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
 use super::labels::{
-    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
-    StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES,
+    ShedReason, StreamCut,
 };
 
 /// One metric family.
