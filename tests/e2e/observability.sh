@@ -7,7 +7,7 @@
 #
 # The rules evaluated here are a copy with each `for:` divided by 30 (one minute becomes two seconds) and nothing else changed;
 # the true lengths are what promtool tests. Seen by promtool only: CollectiveMetricsAbsent (nobody to scrape) and
-# CollectiveRetriesExhausted (a Redis just bad enough).
+# CollectiveRetriesExhausted (a Redis bad enough for it and too good for the breaker cannot be arranged from outside).
 #
 # Limits: without prometheus or promtool it says `skipped: reason`; without node the dashboard's queries are not tried. Only
 # processes started here are ended, by their id.
