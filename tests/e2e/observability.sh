@@ -9,7 +9,7 @@
 # the true lengths are what promtool tests. Seen by promtool only: CollectiveMetricsAbsent (nobody to scrape) and
 # CollectiveRetriesExhausted (a Redis bad enough for it and too good for the breaker cannot be arranged from outside).
 #
-# Limits: without prometheus or promtool it says `skipped: reason`; without node the dashboard's queries are not tried. Only
+# Limits: without prometheus, promtool or /proc it says `skipped: reason`; without node the dashboard's queries are not tried. Only
 # processes started here are ended, by their id.
 set -euo pipefail
 
@@ -32,6 +32,7 @@ ok "promtool accepts the configuration and the rules"
 promtool test rules deploy/prometheus/tests/*.test.yml >"$work/check" 2>&1 || fail "the alerts fire and keep silent as tested" "$(cat "$work/check")"
 ok "the alerts fire and keep silent as tested"
 
+[ -r /proc/net/tcp ] || { echo "skipped: without /proc Prometheus' port cannot be found, nothing was scraped"; exit 0; }
 has prometheus || { echo "skipped: prometheus is not installed, nothing was scraped"; exit 0; }
 
 # --- A service with few places and a long farewell, and a Prometheus that looks at it every second.
@@ -90,7 +91,7 @@ curl --silent --no-buffer --max-time 300 --output /dev/null --header "Authorizat
 others+=($!)
 within 20 has_data 'up{job="collective"} == 1' || fail "Prometheus scrapes the program"
 within 20 has_data 'job:collective_http_requests:rate5m > 0' || fail "the recording rules are evaluated"
-fires CollectiveBreakerOpen && fail "nothing fires in calm"
+if has_data 'ALERTS{alertstate="firing"}'; then fail "nothing fires in calm" "$(query ALERTS)"; fi
 ok "Prometheus scrapes the program, evaluates the rules, and nothing fires in calm"
 
 # --- The outage.
