@@ -65,7 +65,7 @@ pub(super) fn change(entry: &Entry) -> String {
         (Cause::ProbeDue | Cause::ProbeFailed, 0) => "being probed".to_owned(),
         (Cause::ProbeDue | Cause::ProbeFailed, 1) => "probed once in vain".to_owned(),
         (Cause::ProbeDue | Cause::ProbeFailed, probes) => format!("probed {probes} times in vain"),
-        (Cause::ProbesPassed, _) => format!("{to}: all probes passed"),
+        (Cause::ProbesPassed, _) => format!("{to}: probes passed"),
         (Cause::FailureRatio, _) => format!("{to}: too many calls failed"),
         (Cause::SlowRatio, _) => format!("{to}: too many calls were slow"),
         (Cause::Stall, _) => format!("{to}: Redis fell silent"),
