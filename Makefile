@@ -31,13 +31,15 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/ensure redis
 	@tools/test-acl $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus
 	@tools/ensure redis curl
-	@tools/ensure promtool || true
+	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
 	@! command -v node >/dev/null || tools/ensure chromium || true
 	tests/e2e/sdk.sh $(BINARY)
 	tests/e2e/cors.sh $(BINARY)
+	tests/e2e/page.sh $(BINARY)
+	tests/e2e/observability.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

@@ -74,6 +74,9 @@ pub struct BreakerStatus {
     pub state: &'static str,
     /// When it entered that state, RFC 3339.
     pub since: String,
+    /// The same in milliseconds since 1970, for the page.
+    #[serde(skip)]
+    pub since_millis: u64,
     /// How long callers are told to wait.
     pub retry_after_ms: Option<u64>,
     /// Calls in the window.
@@ -145,6 +148,9 @@ pub struct StatusDocument {
     /// For the page; `checks` carry it on the wire.
     #[serde(skip)]
     pub time: String,
+    /// The same in milliseconds since 1970.
+    #[serde(skip)]
+    pub wall_millis: u64,
 }
 
 impl StatusDocument {
@@ -170,6 +176,7 @@ impl StatusDocument {
             limits: facts.limits,
             checks,
             time,
+            wall_millis: facts.wall_millis,
         }
     }
 }
@@ -177,10 +184,12 @@ impl StatusDocument {
 impl BreakerStatus {
     /// A breaker's snapshot, taken at `now`, in outside words.
     pub fn of(snapshot: &Snapshot, now: Moment) -> Self {
+        let since_millis = clock::wall_millis_at(snapshot.since, now);
         Self {
             name: snapshot.name.to_owned(),
             state: snapshot.state.as_str(),
-            since: clock::rfc3339(clock::wall_millis_at(snapshot.since, now)),
+            since: clock::rfc3339(since_millis),
+            since_millis,
             retry_after_ms: snapshot.retry_after.map(whole_millis),
             calls: snapshot.calls,
             failures: snapshot.failures,

@@ -14,11 +14,12 @@ use crate::redis::Endpoint;
 use crate::resilience::{Moment, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock;
-use crate::telemetry::metrics::{BreakerSource, PoolState};
+use crate::telemetry::diary::Entry;
+use crate::telemetry::metrics::{BreakerSource, HttpTotals, LifePhase, PoolState};
 
 /// The operators' view of this process.
 pub(super) struct View {
-    phase: AtomicU8,
+    phase: Arc<AtomicU8>,
     endpoint: Arc<Endpoint>,
     metrics: Arc<Metrics>,
     topology: &'static str,
@@ -42,8 +43,10 @@ impl View {
         metrics
             .pool_connections(PoolState::Open)
             .sample(sample(|endpoint| endpoint.reading(clock::now()).connections as f64));
+        let phase = Arc::new(AtomicU8::new(Phase::Starting as u8));
+        show_phase(&metrics, &phase);
         Arc::new(Self {
-            phase: AtomicU8::new(Phase::Starting as u8),
+            phase,
             endpoint,
             metrics,
             topology: settings.redis.topology.as_str(),
@@ -104,8 +107,29 @@ impl OpsView for View {
         })
     }
 
+    fn traffic(&self) -> HttpTotals {
+        self.metrics.http.totals()
+    }
+
+    fn transitions(&self) -> Vec<Entry> {
+        self.metrics.diary.read()
+    }
+
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+}
+
+/// Every phase as a metric, so that a service stuck in one can be alerted about.
+fn show_phase(metrics: &Metrics, phase: &Arc<AtomicU8>) {
+    let phases = [
+        (LifePhase::Starting, Phase::Starting),
+        (LifePhase::Ready, Phase::Ready),
+        (LifePhase::Draining, Phase::Draining),
+    ];
+    for (word, of) in phases {
+        let phase = phase.clone();
+        metrics.phase(word).sample(move || f64::from(phase.load(Ordering::Acquire) == of as u8));
     }
 }
 

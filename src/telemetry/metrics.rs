@@ -29,10 +29,10 @@ use prometheus::{Registry, TextEncoder};
 
 pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
-pub use http::HttpMetrics;
+pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, SpanDrop,
-    StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason,
+    SpanDrop, StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -43,7 +43,7 @@ use export::{Export, Registered};
 use process::ProcessMetrics;
 use values::{Counters, Gauges};
 
-use super::BreakerLog;
+use super::{BreakerLog, Diary};
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -70,6 +70,8 @@ pub struct Metrics {
     pub audit_dropped: Counter,
     /// Streams that are open; give it a sampler.
     pub streams_open: Gauge,
+    /// The last transitions of the breakers, for people.
+    pub diary: Arc<Diary>,
     /// Holes told to readers of streams.
     pub streams_discontinuities: Counter,
     /// Subscriptions that Redis holds for us; give it a sampler.
@@ -78,6 +80,7 @@ pub struct Metrics {
     pub spans_exported: Counter,
     spans_dropped: Arc<Counters>,
     streams_cut: Arc<Counters>,
+    phases: Arc<Gauges>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
     connections_rejected: Arc<Counters>,
@@ -115,8 +118,10 @@ impl Metrics {
             spans_exported: single_counter(&table::TRACES_EXPORTED)?,
             spans_dropped: register(&registry, Counters::new(&table::TRACES_DROPPED))?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
+            phases: register(&registry, Gauges::new(&table::PHASE))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
+            diary: Arc::default(),
             breakers: register(&registry, Arc::new(BreakerMetrics::default()))?,
             registry,
         })
@@ -149,6 +154,11 @@ impl Metrics {
         self.heads_refused.increment(reason.index());
     }
 
+    /// The gauge of one phase of life; give it a sampler.
+    pub fn phase(&self, phase: LifePhase) -> Gauge {
+        self.phases.handle(phase.index())
+    }
+
     /// The gauge of connections in one state.
     pub fn pool_connections(&self, state: PoolState) -> Gauge {
         self.pool.handle(state.index())
@@ -161,7 +171,7 @@ impl Metrics {
 
     /// The observer to give to every breaker: it logs transitions and counts them here.
     pub fn breaker_log(&self) -> BreakerLog {
-        BreakerLog::new(Arc::clone(&self.breakers.transitions))
+        BreakerLog::new(Arc::clone(&self.breakers.transitions), Arc::clone(&self.diary))
     }
 
     /// All families with at least one sample, as Prometheus text ([`CONTENT_TYPE`]).

@@ -10,6 +10,7 @@
 mod judgement;
 mod policy;
 mod source;
+mod watching;
 
 use judgement::{
     allowed_in, bare_lengths_of_time, crate_paths, decision_is_explained, decisions_named, document_exists,

@@ -218,6 +218,18 @@ label! {
 }
 
 label! {
+    /// Where the service is in its life.
+    LifePhase {
+        /// Not yet serving.
+        Starting = "starting",
+        /// Serving.
+        Ready = "ready",
+        /// Finishing, taking nothing new.
+        Draining = "draining",
+    }
+}
+
+label! {
     /// What a Redis connection is doing.
     PoolState {
         /// Established.
@@ -230,7 +242,7 @@ label! {
 /// Every status code this service answers with, and one word for the rest.
 pub(super) const STATUSES: &[&str] = &[
     "200", "201", "204", "304", "400", "401", "403", "404", "405", "408", "409", "412", "413", "414", "422", "429",
-    "431", "500", "503", "504", "507", "other",
+    "431", "500", "501", "503", "504", "507", "other",
 ];
 
 /// Index of a status code in [`STATUSES`].
