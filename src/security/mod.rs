@@ -40,6 +40,10 @@ actions! {
     ReadCounters = "counters:read";
     /// Increment and delete counters.
     WriteCounters = "counters:write";
+    /// See who holds a lease.
+    ReadLeases = "leases:read";
+    /// Acquire, renew and release leases.
+    WriteLeases = "leases:write";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

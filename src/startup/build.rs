@@ -92,6 +92,7 @@ impl Built {
             census: Census::new(connection_limits(&settings), metrics.clone()),
             failures: api::report::FailureLog::default(),
             scripts: api::upstash::scripts::Scripts::default(),
+            highest_token: Default::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }

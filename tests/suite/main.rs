@@ -21,6 +21,7 @@ mod harness;
 mod harness_works;
 mod keys;
 mod kills;
+mod leases;
 mod ledger;
 mod links;
 mod logs;

@@ -39,6 +39,10 @@ label! {
         Counter = "/v1/counters/{name}",
         /// A counter's increment.
         CounterIncrement = "/v1/counters/{name}/increment",
+        /// One lease.
+        Lease = "/v1/leases/{name}",
+        /// A lease's renewal.
+        LeaseRenewal = "/v1/leases/{name}/renew",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -63,7 +67,10 @@ impl Route {
             Self::Keys => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter => &[Method::Get, Method::Head, Method::Delete],
-            Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
+            Self::Lease => &[Method::Get, Method::Head, Method::Post, Method::Delete],
+            Self::CounterIncrement | Self::LeaseRenewal | Self::CommandBody | Self::Pipeline | Self::MultiExec => {
+                &[Method::Post]
+            }
             Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
         }
