@@ -2,6 +2,7 @@
 //!
 //! What is in it:
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
+//! - [`pair`]: a primary and its replica behind an address that moves;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`app`]: the built binary as a child process;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
@@ -21,6 +22,7 @@ pub mod app;
 pub mod client;
 pub mod events;
 pub mod eventually;
+pub mod pair;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
@@ -29,6 +31,7 @@ pub use app::{App, Ended};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
+pub use pair::Pair;
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};
