@@ -13,7 +13,7 @@ use actix_web::web;
 use tokio::sync::Notify;
 
 use super::Worker;
-use crate::resilience::Deadline;
+use crate::resilience::{Backoff, Deadline};
 use crate::resources::leases::{Attempt, Leases};
 use crate::telemetry::clock;
 
@@ -21,8 +21,8 @@ use crate::telemetry::clock;
 const MOST: usize = 1024;
 /// How long one try may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two tries, and as much again by chance. While the breaker refuses, a try costs Redis nothing.
-const PAUSE: Duration = Duration::from_millis(250);
+/// After failed tries. While the breaker refuses, a try costs Redis nothing.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(250) };
 /// How much longer than the lease would have lasted it is tried: an attempt may be run late.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -92,6 +92,7 @@ impl Drop for Guard {
 async fn withdraw_all(worker: web::Data<Worker>) {
     let withdrawals = &worker.withdrawals;
     let leases = Leases::new(&worker.gateway, &worker.names, &worker.shared.highest_token);
+    let mut failures = 0;
     loop {
         let Some(owed) = withdrawals.next() else {
             withdrawals.bell.notified().await;
@@ -101,9 +102,12 @@ async fn withdraw_all(worker: web::Data<Worker>) {
         if owed.until.passed(now) {
             continue;
         }
-        if leases.withdraw(&owed.attempt, Deadline::after(now, PATIENCE)).await.is_err() {
-            withdrawals.owe(owed);
-            tokio::time::sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
+        if leases.withdraw(&owed.attempt, Deadline::after(now, PATIENCE)).await.is_ok() {
+            failures = 0;
+            continue;
         }
+        withdrawals.owe(owed);
+        tokio::time::sleep(BACKOFF.delay(failures, (1.0 + fastrand::f64()) / 2.0)).await;
+        failures = failures.saturating_add(1);
     }
 }
