@@ -22,6 +22,8 @@ mod harness_works;
 mod keys;
 mod kills;
 mod leases;
+mod leases_failover;
+mod leases_outages;
 mod ledger;
 mod links;
 mod logs;
