@@ -10,6 +10,7 @@ mod failure;
 pub mod keys;
 pub mod leases;
 mod namespace;
+pub mod presence;
 
 pub use atomic::{Decided, Once};
 pub use failure::{Failure, FailureKind};

@@ -44,6 +44,10 @@ actions! {
     ReadLeases = "leases:read";
     /// Acquire, renew and release leases.
     WriteLeases = "leases:write";
+    /// See how many are in a room.
+    ReadPresence = "presence:read";
+    /// Enter and leave rooms.
+    WritePresence = "presence:write";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

@@ -43,6 +43,10 @@ label! {
         Lease = "/v1/leases/{name}",
         /// A lease's renewal.
         LeaseRenewal = "/v1/leases/{name}/renew",
+        /// One room.
+        Presence = "/v1/presence/{room}",
+        /// One member of a room.
+        PresenceMember = "/v1/presence/{room}/{member}",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -68,6 +72,8 @@ impl Route {
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter => &[Method::Get, Method::Head, Method::Delete],
             Self::Lease => &[Method::Get, Method::Head, Method::Post, Method::Delete],
+            Self::Presence => &[Method::Get, Method::Head],
+            Self::PresenceMember => &[Method::Put, Method::Delete],
             Self::CounterIncrement | Self::LeaseRenewal | Self::CommandBody | Self::Pipeline | Self::MultiExec => {
                 &[Method::Post]
             }
