@@ -29,6 +29,8 @@ mod links;
 mod logs;
 mod losses;
 mod outcomes;
+mod presence;
+mod presence_outages;
 mod problems;
 mod promises;
 mod readme;
