@@ -7,12 +7,13 @@
 -- Calling: FCALL collective_v1_<name> <n> key... [record] <fingerprint> <lifetime_ms> argument...
 -- With a fingerprint the last key is the record of this very request: its effect and its record are written together, and a
 -- second arrival gets the first one's answer. Answers: {'done', reply}, {'replayed', reply}, {'mismatch'} (same record, other
--- request), {'settled'} (the record was settled as not executed, and stays so).
+-- request), {'settled'} (the record was settled as not executed, and stays so). An answer that does not keep, such as one that tells
+-- what is left of a time, is freshened with `again(keys, args, reply)` before it is told again.
 
 -- The fingerprint of a record that was settled. No request has it.
 local SETTLED = 'settled'
 
-local function once(name, body)
+local function once(name, body, again)
   return function(keys, args)
     local fingerprint, lifetime = table.remove(args, 1), table.remove(args, 1)
     if fingerprint == '' then
@@ -28,7 +29,7 @@ local function once(name, body)
       if known ~= fingerprint then
         return {'mismatch'}
       end
-      return {'replayed', reply}
+      return {'replayed', again and again(keys, args, reply) or reply}
     end
     local reply = body(keys, args)
     redis.call('SET', record, cmsgpack.pack(fingerprint, name, reply), 'PX', lifetime)
@@ -36,8 +37,8 @@ local function once(name, body)
   end
 end
 
-local function define(name, body)
-  redis.register_function('collective_v1_' .. name, once(name, body))
+local function define(name, body, again)
+  redis.register_function('collective_v1_' .. name, once(name, body, again))
 end
 
 -- For functions that change nothing: no record, the answer as it is, and callable with FCALL_RO.

@@ -173,6 +173,10 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/operations/") => Route::Operation,
+        _ if path.starts_with("/v1/leases/") && path.ends_with("/renew") => Route::LeaseRenewal,
+        _ if path.starts_with("/v1/leases/") => Route::Lease,
+        _ if path.starts_with("/v1/presence/") && path.matches('/').count() > 3 => Route::PresenceMember,
+        _ if path.starts_with("/v1/presence/") => Route::Presence,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
         _ => match dialect::route(path) {

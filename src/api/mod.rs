@@ -19,6 +19,7 @@ pub mod trace_context;
 pub mod upstash;
 pub mod v1;
 pub mod well_known;
+pub mod withdrawals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use actix_web::web;
 use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
+use crate::resources::leases::HighestToken;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
@@ -79,6 +81,8 @@ pub struct Shared {
     pub failures: report::FailureLog,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
+    /// The highest fencing token issued through this instance.
+    pub highest_token: HighestToken,
 }
 
 /// One worker's state.
@@ -89,12 +93,14 @@ pub struct Worker {
     pub gateway: Gateway,
     /// The callers' name space.
     pub names: Namespace,
+    /// Acquisitions of leases that are to be taken back.
+    pub withdrawals: withdrawals::Withdrawals,
 }
 
 impl Worker {
     /// State for the current worker thread.
     pub fn new(shared: Arc<Shared>, gateway: Gateway) -> Self {
-        Self { shared, gateway, names: Namespace::default() }
+        Self { shared, gateway, names: Namespace::default(), withdrawals: withdrawals::Withdrawals::default() }
     }
 }
 

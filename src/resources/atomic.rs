@@ -39,6 +39,11 @@ impl Once {
         let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
         Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME }
     }
+
+    /// The record's key.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.record
+    }
 }
 
 /// The key of a caller's record.
@@ -124,6 +129,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The reply of a function that only reads, which has no record.
+    pub(super) fn new(parts: Vec<Reply>, attempts: u32) -> Self {
+        Self { parts, attempts }
+    }
+
     /// The word it begins with.
     pub(super) fn word(&self) -> &[u8] {
         self.bytes(0).unwrap_or_default()

@@ -9,8 +9,10 @@ pub mod commands;
 pub mod counters;
 mod failure;
 pub mod keys;
+pub mod leases;
 mod namespace;
 pub mod operations;
+pub mod presence;
 
 pub use atomic::{Decided, Decision, Once};
 pub use failure::{Failure, FailureKind};

@@ -42,6 +42,14 @@ actions! {
     WriteCounters = "counters:write";
     /// Ask what became of one's own requests.
     ReadOperations = "operations:read";
+    /// See who holds a lease.
+    ReadLeases = "leases:read";
+    /// Acquire, renew and release leases.
+    WriteLeases = "leases:write";
+    /// See how many are in a room.
+    ReadPresence = "presence:read";
+    /// Enter and leave rooms.
+    WritePresence = "presence:write";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

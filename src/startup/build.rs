@@ -97,6 +97,7 @@ impl Built {
             traces,
             failures: api::report::FailureLog::default(),
             scripts: api::upstash::scripts::Scripts::default(),
+            highest_token: Default::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
     }

@@ -47,7 +47,8 @@ impl Shell {
 
 #[tokio::test]
 async fn every_block_of_the_readme_does_what_it_says() {
-    let [start, store, count, freeze, thaw] = blocks(README).try_into().expect("five blocks, each expected below");
+    let [start, store, count, freeze, thaw, lease] =
+        blocks(README).try_into().expect("six blocks, each expected below");
     assert_eq!(start, "make run\n");
     assert!(MAKEFILE.contains("--release -- serve"), "make run starts the program this test starts");
     let app = App::builder().unset("auth.root_token").set("data_dir", "./.collective").start().await;
@@ -73,6 +74,10 @@ async fn every_block_of_the_readme_does_what_it_says() {
 
     shell.paste(thaw);
     eventually(Duration::from_secs(5), async || client.get_key("greeting").await.text() == "hello").await;
+    eventually(Duration::from_secs(5), async || client.put_key("greeting", "hello").await.is_success()).await;
+    let held = shell.paste(lease);
+    assert!(held.starts_with(r#"{"lease":"nightly","owner":"worker-7","token":"#), "{held}");
+    assert!(held.ends_with(r#","held":true,"expires_in_ms":30000}"#), "{held}");
 }
 
 /// What the program prints when it starts is a README as well.

@@ -150,12 +150,19 @@ impl Problem {
             }
             _ => Vec::new(),
         };
+        let instance = match code {
+            Code::LeaseHeld => "/v1/leases/jobs",
+            _ if on_a_counter => "/v1/counters/visits/increment",
+            _ => "/v1/keys/greeting",
+        };
+        let members = (code == Code::LeaseHeld).then(|| ("retry_after_ms".to_owned(), 29_500.into()));
         Self {
             outcome: row.outcome,
             attempts: row.outcome.map(|_| u32::from(!refused)),
+            members: members.into_iter().collect(),
             errors,
             request_id: "5b8d1c2f0a9e4d37-0000002a".to_owned(),
-            instance: if on_a_counter { "/v1/counters/visits/increment" } else { "/v1/keys/greeting" }.to_owned(),
+            instance: instance.to_owned(),
             ..Self::new(code, row.detail)
         }
     }

@@ -226,6 +226,16 @@ codes! {
         way_out: "Take a smaller step, or ask for on_limit clamp.",
         detail: "the counter is at 10, and the step would go beyond max; nothing was changed",
     }
+    /// Another holds the lease.
+    LeaseHeld {
+        code: "lease_held", status: 409, outcome: NOT_EXECUTED, again: Again::CauseGone,
+        title: "The lease is held under another token",
+        happened: "Somebody holds this lease, and the request did not show his token: it wanted to acquire what another has, or to \
+                   renew or release what is not its sender's any more. retry_after_ms tells how long it is held, unless its holder \
+                   renews or releases it.",
+        way_out: "Acquire it after retry_after_ms, under a new Idempotency-Key if one is used; stop if you meant to hold it.",
+        detail: "the lease is held under another token; nothing was changed",
+    }
     /// The key was given up.
     KeySettled {
         code: "idempotency_key_settled", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,

@@ -140,7 +140,7 @@ async fn increment(
     let counted = counters.increment(&name, &step, once.as_ref(), deadline).await;
     let counted = counted.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
     let answer = told(counted.value).map_err(|problem| problem.after(counted.attempts));
-    idempotency::marked(answer, counted.replayed).map_err(at)
+    idempotency::marked_answer(answer, counted.replayed).map_err(at)
 }
 
 /// The answer to an increment that was decided.

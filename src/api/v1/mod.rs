@@ -5,7 +5,9 @@
 
 mod counters;
 mod keys;
+mod leases;
 mod operations;
+mod presence;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -34,8 +36,12 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 ///
 /// Within a scope, because its prefix is compared as text: paths of the dialect pay for no pattern of ours.
 pub fn configure(app: &mut web::ServiceConfig) {
-    let resources =
-        web::scope("/v1").configure(keys::configure).configure(counters::configure).configure(operations::configure);
+    let resources = web::scope("/v1")
+        .configure(keys::configure)
+        .configure(counters::configure)
+        .configure(leases::configure)
+        .configure(presence::configure)
+        .configure(operations::configure);
     app.service(resources.default_service(web::to(surface::nothing_here)));
 }
 

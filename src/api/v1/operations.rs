@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::super::idempotency::{self, RouteClass};
 use super::super::{path, upstash};
-use super::{Caller, counters, wrong_method};
+use super::{Caller, counters, leases, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::redis::catalogue::Lane;
 use crate::resources::counters::Counted;
+use crate::resources::leases::{Acquired, Renewed};
 use crate::resources::operations::{self, Operation};
 use crate::resources::{Decision, commands};
 use crate::security::ReadOperations;
@@ -74,6 +75,8 @@ async fn get(caller: Caller<ReadOperations>, request: HttpRequest) -> Result<Htt
 async fn remembered(function: &str, mut decision: Decision, request: &HttpRequest) -> Option<Answer> {
     let response = match function {
         Counted::FUNCTION => answered(counters::told(Counted::of(&decision).ok()?), request),
+        Acquired::FUNCTION => answered(leases::acquisition_told(&Acquired::of(&decision).ok()?), request),
+        Renewed::FUNCTION => answered(leases::renewal_told(&Renewed::of(&decision).ok()?), request),
         commands::FUNCTION => upstash::told_later(&commands::reply_of(&mut decision).ok()?),
         _ => return None,
     };

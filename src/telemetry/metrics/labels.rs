@@ -41,6 +41,14 @@ label! {
         CounterIncrement = "/v1/counters/{name}/increment",
         /// What became of a request.
         Operation = "/v1/operations/{key}",
+        /// One lease.
+        Lease = "/v1/leases/{name}",
+        /// A lease's renewal.
+        LeaseRenewal = "/v1/leases/{name}/renew",
+        /// One room.
+        Presence = "/v1/presence/{room}",
+        /// One member of a room.
+        PresenceMember = "/v1/presence/{room}/{member}",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -65,7 +73,12 @@ impl Route {
             Self::Keys | Self::Operation => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter => &[Method::Get, Method::Head, Method::Delete],
-            Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
+            Self::Lease => &[Method::Get, Method::Head, Method::Post, Method::Delete],
+            Self::Presence => &[Method::Get, Method::Head],
+            Self::PresenceMember => &[Method::Put, Method::Delete],
+            Self::CounterIncrement | Self::LeaseRenewal | Self::CommandBody | Self::Pipeline | Self::MultiExec => {
+                &[Method::Post]
+            }
             Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
         }

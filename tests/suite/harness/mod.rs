@@ -2,6 +2,7 @@
 //!
 //! What is in it:
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
+//! - [`pair`]: a primary and its replica behind an address that moves;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
@@ -27,6 +28,7 @@ pub mod collector;
 pub mod deployed;
 pub mod events;
 pub mod eventually;
+pub mod pair;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
@@ -37,6 +39,7 @@ pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use collector::{Collector, Manner};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
+pub use pair::Pair;
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};

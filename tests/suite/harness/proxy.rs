@@ -1,7 +1,7 @@
 //! A TCP proxy in front of Redis that fails on demand.
 //!
 //! What: every fault of a network that a test needs, settable at any time:
-//! - of the door: [`Proxy::refuse`];
+//! - of the door: [`Proxy::refuse`], and [`Proxy::point_at`] for an address that moves to another server;
 //! - of connections: [`Proxy::cut`], [`Proxy::freeze`], [`Proxy::black_hole`], [`Proxy::delay`];
 //! - of single commands, by a probability: [`Proxy::lose_connection_instead_of_reply`] (Redis has
 //!   executed it), [`Proxy::lose_connection_instead_of_request`] (it never will),
@@ -119,6 +119,12 @@ impl Proxy {
     /// Accepts again.
     pub fn accept(&self) {
         self.change(|faults| faults.refusing = false);
+    }
+
+    /// The address moves: whoever connects from now on reaches this server. Connections that exist stay with the old one, as in
+    /// life: see [`Proxy::cut`].
+    pub fn point_at(&self, upstream: SocketAddr) {
+        self.shared.point_at(upstream);
     }
 
     /// Closes all connections now, on both sides; what they held is lost.
