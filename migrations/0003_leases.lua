@@ -4,7 +4,7 @@
 -- and, while it is held, `owner`, `nonce`, `until` (µs of Redis' clock).
 
 -- Whether a write under this token may be applied: not if a newer one is known. Remembers the token if it is the newest.
-local function admits(lease, token)
+function admits(lease, token)
   local known = redis.call('HMGET', lease, 'token', 'seen')
   for _, newer in ipairs({known[1] or '', known[2] or ''}) do
     if newer ~= '' and is_less(token, newer) then

@@ -5,13 +5,18 @@
 //! What takes more than one command runs as one function inside Redis (`atomic`).
 
 mod atomic;
+mod conditions;
 pub mod counters;
 mod failure;
+mod fenced;
 pub mod keys;
+pub mod listing;
 mod namespace;
 
 pub use atomic::{Decided, Once};
+pub use conditions::{Conditions, Tags};
 pub use failure::{Failure, FailureKind};
+pub use fenced::Fence;
 pub use namespace::{Namespace, Reserved};
 
 /// What a read found. That there is nothing is Redis' decision, too, and its caller is told how often Redis was asked.
