@@ -343,7 +343,7 @@ async fn a_broken_percent_sequence_is_an_invalid_path() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{name}: {answer}");
         assert!(answer.contains("\"code\":\"invalid_path\""), "{name}: {answer}");
     }
-    assert_eq!(redis.command(&["KEYS", "*[a%]*"]).await.items().len(), 0);
+    assert_eq!(redis.command(&["KEYS", "[a%]*"]).await.items().len(), 0);
 }
 
 #[tokio::test]
@@ -525,5 +525,7 @@ async fn values_that_look_like_protocol_stay_data() {
         assert_eq!(redis.command(&["GET", text]).await, text);
     }
     assert_eq!(redis.command(&["GET", "witness"]).await, "alive");
-    assert_eq!(redis.command(&["DBSIZE"]).await, forged.len() as i64 + 1);
+    let keys = redis.command(&["KEYS", "*"]).await;
+    let ours = keys.items().iter().filter(|key| key.to_string().starts_with("collective:")).count();
+    assert_eq!(keys.items().len() - ours, forged.len() + 1);
 }
