@@ -1,12 +1,13 @@
 //! Pages of the names there are: `SCAN` cut into pages that are bounded in number, bytes and time.
 //!
-//! Redis hands out names by slots of its table: a reply may hold more than was asked for, and its cursor points between replies,
-//! never into one. So a page that is full inside a reply keeps the place as the reply's own cursor and the hash of the last name
-//! it gave: the next page reads the same reply again and goes on behind that hash. Should the table have changed in between (the
-//! reply then ends at another cursor), the reply is given as a whole: a name may come twice, none that is there all the time is
-//! left out. That is what Redis itself promises.
+//! Redis hands out names by slots of its table: a reply may hold a few more than were asked for, and its cursor points between
+//! replies, never into one. Those few are carried in our own cursor, so that the next page begins with them: reading the reply
+//! again could not find the place, because the table may have changed (tried with a hash for the place: under writers that made
+//! it grow and shrink all the time, a walk made no progress). Where they are too long to be carried, the page ends before them.
+//! So what Redis promises holds: a name that is there all the time is given, perhaps twice.
 //!
-//! Limits: names come in no order; strings only, counters among them; a page can be empty though more follow.
+//! Limits: names come in no order; strings only, counters among them; a page can be empty though more follow; it holds more
+//! than was asked for only where one single slot does, with names too long to be carried.
 
 use sha1::{Digest, Sha1};
 
@@ -16,35 +17,34 @@ use crate::redis::{Command, RESERVED, Reply};
 use crate::resilience::Deadline;
 use crate::telemetry::clock;
 
-/// Most names on a page.
-pub const LIMIT: usize = 1000;
 /// Most bytes of names on a page, beyond the first name: a thousand names of a common length fit many times.
 const PAGE_BYTES: usize = 256 * 1024;
+/// Most bytes of names in a cursor: with base64 it leaves half of the longest query to the rest.
+const CARRIED_BYTES: usize = 2048;
 /// Most slots asked for at once: beyond it the catalogue calls a scan heavy.
 const STEP: usize = 1000;
-/// Least slots asked for at once: less saves Redis nothing.
-const LEAST_STEP: usize = 10;
 /// Most calls for one page. With [`STEP`] they look at 32 000 keys, a few milliseconds of Redis' only thread.
 const CALLS: usize = 32;
 
 /// A place in a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Redis' cursor.
-    cursor: u64,
-    /// Where within the reply at that cursor.
-    within: Option<Within>,
+    /// Redis' cursor, or the end.
+    at: At,
+    /// Names that Redis has given and that had no room.
+    carried: Vec<Vec<u8>>,
 }
 
-/// A place within one reply of `SCAN`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Within {
-    /// The cursor the reply ended with.
-    end: u64,
-    /// Hash of the last name given.
-    after: u64,
-    /// How many slots were asked for.
-    step: u16,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Cursor(u64),
+    End,
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self::Cursor(0)
+    }
 }
 
 /// A page.
@@ -63,13 +63,28 @@ struct Chunk {
 }
 
 impl Place {
-    /// As text for the caller, bound to the prefix it belongs to.
+    fn end() -> Self {
+        Self { at: At::End, carried: Vec::new() }
+    }
+
+    fn cursor(cursor: u64) -> Self {
+        Self { at: At::Cursor(cursor), carried: Vec::new() }
+    }
+
+    fn after(end: u64, carried: Vec<Vec<u8>>) -> Self {
+        Self { at: if end == 0 { At::End } else { At::Cursor(end) }, carried }
+    }
+
+    /// As bytes for the caller, bound to the prefix it belongs to.
     pub fn to_bytes(&self, prefix: &[u8]) -> Vec<u8> {
-        let mut bytes = self.cursor.to_be_bytes().to_vec();
-        if let Some(within) = &self.within {
-            bytes.extend(within.end.to_be_bytes());
-            bytes.extend(within.after.to_be_bytes());
-            bytes.extend(within.step.to_be_bytes());
+        let mut bytes = match self.at {
+            At::Cursor(cursor) => [&[0], &cursor.to_be_bytes()[..]].concat(),
+            At::End => vec![1],
+        };
+        for name in &self.carried {
+            // Carried names are shorter than CARRIED_BYTES.
+            bytes.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
+            bytes.extend_from_slice(name);
         }
         let check = check(&bytes, prefix);
         bytes.extend(check);
@@ -82,16 +97,25 @@ impl Place {
         if check(place, prefix) != *given {
             return None;
         }
-        let (cursor, rest) = place.split_first_chunk()?;
-        let cursor = u64::from_be_bytes(*cursor);
-        if rest.is_empty() {
-            return Some(Self { cursor, within: None });
+        let (at, mut rest) = match place.split_first()? {
+            (0, rest) => {
+                rest.split_first_chunk().map(|(cursor, rest)| (At::Cursor(u64::from_be_bytes(*cursor)), rest))?
+            }
+            (1, rest) => (At::End, rest),
+            _ => return None,
+        };
+        let mut carried = Vec::new();
+        while !rest.is_empty() {
+            let (length, after) = rest.split_first_chunk()?;
+            let (name, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            // Nobody is shown a name that he could not have been given.
+            if !name.starts_with(prefix) {
+                return None;
+            }
+            carried.push(name.to_vec());
+            rest = after;
         }
-        let (end, rest) = rest.split_first_chunk()?;
-        let (after, rest) = rest.split_first_chunk()?;
-        let step = u16::from_be_bytes(rest.try_into().ok()?);
-        let within = Within { end: u64::from_be_bytes(*end), after: u64::from_be_bytes(*after), step };
-        (1..=STEP).contains(&usize::from(step)).then_some(Self { cursor, within: Some(within) })
+        Some(Self { at, carried })
     }
 }
 
@@ -110,33 +134,39 @@ impl Keys<'_> {
             return Err(Failure::before_sending(FailureKind::Reserved));
         }
         let half = Deadline::after(clock::now(), deadline.remaining(clock::now()) / 2);
-        let (mut filling, mut place) = (Filling::new(limit), place);
-        let mut step = limit.clamp(LEAST_STEP, STEP);
+        let mut filling = Filling::new(limit);
+        let carried = filling.take(place.carried);
+        let At::Cursor(mut cursor) = place.at else { return Ok(filling.page(Place { at: At::End, carried })) };
+        if !carried.is_empty() || filling.is_full() {
+            return Ok(filling.page(Place { at: place.at, carried }));
+        }
+        let mut step = filling.room().min(STEP);
         for call in 0..CALLS {
-            let asked = place.within.as_ref().map_or(step, |within| usize::from(within.step));
-            let chunk = match self.scan(prefix, place.cursor, asked, deadline).await {
+            let chunk = match self.scan(prefix, cursor, step, deadline).await {
                 Ok(chunk) => chunk,
-                Err(failure) if call == 0 => return Err(failure),
+                Err(failure) if call == 0 && filling.names.is_empty() => return Err(failure),
                 Err(_) => break,
             };
-            let end = chunk.end;
-            let before = filling.names.len();
-            let names = chunk.names.into_iter().filter(|name| self.names.key(name).is_ok()).collect();
-            if let Some(after) = filling.take(names, place.within.filter(|within| within.end == end)) {
-                let within = Within { end, after, step: u16::try_from(asked).unwrap_or(u16::MAX) };
-                return Ok(filling.page(Some(Place { cursor: place.cursor, within: Some(within) })));
+            let found = chunk.names.len();
+            let rest = filling.try_take(chunk.names, step == 1);
+            match rest {
+                Taken::All if chunk.end == 0 => return Ok(filling.page(Place::end())),
+                Taken::All => cursor = chunk.end,
+                Taken::Rest(rest) => return Ok(filling.page(Place::after(chunk.end, rest))),
+                Taken::None if !filling.names.is_empty() => break,
+                // More than the page and the cursor can hold: fewer slots at once.
+                Taken::None => {
+                    step = (step / 8).clamp(1, limit);
+                    continue;
+                }
             }
-            if end == 0 {
-                return Ok(filling.page(None));
-            }
-            place = Place { cursor: end, within: None };
             if filling.is_full() || half.passed(clock::now()) {
                 break;
             }
-            let sparse = filling.names.len() - before < asked / 2;
-            step = if sparse { asked * 4 } else { limit - filling.names.len() }.clamp(LEAST_STEP, STEP);
+            // Slots without a name of this prefix: look at more of them at once.
+            step = if found < step / 2 { step * 4 } else { filling.room() }.clamp(1, STEP);
         }
-        Ok(filling.page(Some(place)))
+        Ok(filling.page(Place::cursor(cursor)))
     }
 
     async fn scan(&self, prefix: &[u8], cursor: u64, count: usize, deadline: Deadline) -> Result<Chunk, Failure> {
@@ -148,7 +178,9 @@ impl Keys<'_> {
         let answer = self.gateway.run(&Command::of(&scan), deadline).await?;
         let attempts = answer.attempts;
         let Reply::Array(parts) = answer.reply else { return Err(Failure::of_reply(&answer.reply, attempts)) };
-        read(parts).ok_or_else(|| Failure::unexpected(attempts))
+        let mut chunk = read(parts).ok_or_else(|| Failure::unexpected(attempts))?;
+        chunk.names.retain(|name| self.names.key(name).is_ok());
+        Ok(chunk)
     }
 }
 
@@ -183,9 +215,24 @@ struct Filling {
     limit: usize,
 }
 
+/// What became of the names of one reply.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// They are on the page.
+    All,
+    /// These are left, few enough to be carried.
+    Rest(Vec<Vec<u8>>),
+    /// None is on the page: what would be left is too much.
+    None,
+}
+
 impl Filling {
     fn new(limit: usize) -> Self {
         Self { names: Vec::new(), bytes: 0, limit }
+    }
+
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.names.len()).max(1)
     }
 
     fn is_full(&self) -> bool {
@@ -196,39 +243,41 @@ impl Filling {
         self.names.is_empty() || (self.names.len() < self.limit && self.bytes + bytes <= PAGE_BYTES)
     }
 
-    /// Takes the names of one reply, behind `within` if the page before stopped in it. If not all fit: the hash of the last taken.
-    fn take(&mut self, names: Vec<Vec<u8>>, within: Option<Within>) -> Option<u64> {
-        let all: usize = names.iter().map(Vec::len).sum();
-        if within.is_none() && self.names.len() + names.len() <= self.limit && self.bytes + all <= PAGE_BYTES {
-            self.bytes += all;
-            self.names.extend(names);
-            return None;
-        }
-        let mut hashed: Vec<(u64, Vec<u8>)> = names.into_iter().map(|name| (hash(&name), name)).collect();
-        hashed.sort_unstable();
-        let mut last = within.map(|within| within.after);
-        hashed.retain(|(hash, _)| last.is_none_or(|after| *hash > after));
-        for (hash, name) in hashed {
+    /// Takes what fits, and gives the rest back.
+    fn take(&mut self, mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        while let Some(name) = names.pop() {
             if !self.fits(name.len()) {
-                return Some(last.unwrap_or(0));
+                names.push(name);
+                break;
             }
             self.bytes += name.len();
             self.names.push(name);
-            last = Some(hash);
         }
-        None
+        names
     }
 
-    fn page(self, next: Option<Place>) -> Page {
-        Page { names: self.names, next }
+    /// Takes the names of one reply, if what does not fit can be carried; `whole`: even if not.
+    fn try_take(&mut self, names: Vec<Vec<u8>>, whole: bool) -> Taken {
+        let (before, bytes) = (self.names.len(), self.bytes);
+        let rest = self.take(names);
+        if rest.is_empty() {
+            return Taken::All;
+        }
+        if rest.iter().map(|name| name.len() + 2).sum::<usize>() <= CARRIED_BYTES {
+            return Taken::Rest(rest);
+        }
+        if whole && before == 0 {
+            self.names.extend(rest);
+            return Taken::All;
+        }
+        self.names.truncate(before);
+        self.bytes = bytes;
+        Taken::None
     }
-}
 
-/// Orders the names of one reply. Two of a name's hash are one in 2^64, and would have to share a slot as well.
-fn hash(name: &[u8]) -> u64 {
-    let digest = Sha1::digest(name);
-    // Never 0, which stands before all names.
-    digest[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)) | 1
+    fn page(self, next: Place) -> Page {
+        Page { names: self.names, next: (next != Place::end()).then_some(next) }
+    }
 }
 
 #[cfg(test)]
@@ -237,8 +286,10 @@ mod tests {
 
     #[test]
     fn a_place_comes_back_as_it_was_and_only_for_its_prefix() {
-        let within = Within { end: 7, after: u64::MAX, step: 1000 };
-        for place in [Place::default(), Place { cursor: 1 << 63, within: Some(within) }] {
+        let carried = vec![b"a1".to_vec(), b"a".to_vec(), [b"a", &[0xff; 600][..]].concat()];
+        for place in
+            [Place::default(), Place::cursor(1 << 63), Place::after(7, carried.clone()), Place::after(0, carried)]
+        {
             let bytes = place.to_bytes(b"a");
             assert_eq!(Place::of_bytes(&bytes, b"a"), Some(place));
             assert_eq!(Place::of_bytes(&bytes, b"b"), None);
@@ -249,6 +300,7 @@ mod tests {
                 assert_eq!(Place::of_bytes(&bytes[..at], b"a"), None);
             }
         }
+        assert_eq!(Place::of_bytes(&Place::after(7, vec![b"b".to_vec()]).to_bytes(b"a"), b"a"), None);
     }
 
     #[test]
@@ -263,14 +315,14 @@ mod tests {
 
     #[test]
     fn a_reply_larger_than_a_page_is_given_in_pieces_without_a_gap() {
-        let (mut seen, mut within) = (Vec::new(), None);
-        for page in 0.. {
+        let mut filling = Filling::new(3);
+        let Taken::Rest(mut rest) = filling.try_take(names(10), false) else { panic!("seven are left") };
+        let mut seen = filling.names;
+        while !rest.is_empty() {
             let mut filling = Filling::new(3);
-            let after = filling.take(names(10), within.take());
-            assert!(filling.names.len() <= 3 && page < 4);
+            rest = filling.take(rest);
+            assert!((1..=3).contains(&filling.names.len()));
             seen.extend(filling.names);
-            let Some(after) = after else { break };
-            within = Some(Within { end: 0, after, step: 10 });
         }
         seen.sort();
         let mut all = names(10);
@@ -279,11 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn names_too_long_to_be_carried_wait_for_the_next_page_unless_one_slot_holds_them() {
+        let large = || vec![vec![b'a'; CARRIED_BYTES], vec![b'b'; CARRIED_BYTES]];
+        let mut filling = Filling::new(1);
+        assert_eq!(filling.try_take(large(), false), Taken::None);
+        assert_eq!((filling.names.len(), filling.bytes), (0, 0));
+        assert_eq!(filling.try_take(large(), true), Taken::All);
+        assert_eq!(filling.names.len(), 2);
+    }
+
+    #[test]
     fn a_name_larger_than_a_page_is_a_page() {
         let mut filling = Filling::new(10);
-        let large = vec![vec![b'a'; PAGE_BYTES + 1], vec![b'b'; PAGE_BYTES + 1]];
-        assert!(filling.take(large, None).is_some());
-        assert_eq!(filling.names.len(), 1);
+        assert_eq!(filling.take(vec![vec![b'a'; PAGE_BYTES + 1], vec![b'b'; PAGE_BYTES + 1]]).len(), 1);
         assert!(filling.is_full());
     }
 }
