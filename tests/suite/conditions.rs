@@ -231,6 +231,30 @@ async fn a_full_redis_still_takes_a_conditional_delete() {
     assert_eq!(redis.command(&["EXISTS", "k"]).await, 0);
 }
 
+#[tokio::test]
+async fn without_functions_plain_calls_work_and_conditional_ones_say_why_not() {
+    let redis = Redis::start(Options::default().set("rename-command", "FCALL forbidden")).await;
+    let app = patient(&redis.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "old").await.status, 201);
+    let head = client.head_key("k").await;
+    assert_eq!((head.status, head.header("etag"), head.header("content-length")), (200, Some(OLD), Some("3")));
+    assert_eq!(client.with_header("If-None-Match", OLD).get_key("k").await.status, 304);
+    problem(&client.with_header("If-Match", OLD).put_key("k", "new").await, 501, "functions_unsupported");
+    problem(&client.with_header("Collective-Fence", "jobs;5").put_key("k", "new").await, 501, "functions_unsupported");
+    assert_eq!(client.delete_key("k").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_head_needs_no_right_to_call_functions() {
+    let (redis, _app, client) = service().await;
+    redis.command(&["SET", "k", "old", "PX", "100000"]).await;
+    redis.command(&["ACL", "SETUSER", "default", "-fcall_ro"]).await;
+    let head = client.head_key("k").await;
+    assert_eq!((head.status, head.header("etag"), head.header("content-length")), (200, Some(OLD), Some("3")));
+    assert!(head.header("collective-ttl-ms").is_some());
+}
+
 /// The case a read-back of the content cannot settle: the write was made, its reply is lost, and somebody has written after it.
 #[tokio::test]
 async fn an_author_whose_write_was_made_is_told_so_even_if_somebody_wrote_after_him() {
