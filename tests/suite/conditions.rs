@@ -233,7 +233,11 @@ async fn a_full_redis_still_takes_a_conditional_delete() {
 
 #[tokio::test]
 async fn without_functions_plain_calls_work_and_conditional_ones_say_why_not() {
-    let redis = Redis::start(Options::default().set("rename-command", "FCALL forbidden")).await;
+    let old = [("FCALL", "nofcall"), ("FCALL_RO", "nofcall_ro"), ("FUNCTION", "nofunction")];
+    let old = old
+        .into_iter()
+        .fold(Options::default(), |old, (name, other)| old.set(&format!("rename-command {name}"), other));
+    let redis = Redis::start(old).await;
     let app = patient(&redis.url()).start().await;
     let client = app.client();
     assert_eq!(client.put_key("k", "old").await.status, 201);
