@@ -95,7 +95,7 @@ pub async fn wrap(
 
 /// The answer, or if it is an error in nobody's shape the same in its surface's.
 fn shaped<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
-    match surface::reshape(response.request(), response.status(), response.headers()) {
+    match surface::reshape(&response) {
         None => response.map_into_left_body(),
         Some(other) => ServiceResponse::new(response.into_parts().0, other.map_into_right_body()),
     }
@@ -145,6 +145,7 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
+        _ if path.starts_with("/v1/operations/") => Route::Operation,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
         _ => match dialect::route(path) {

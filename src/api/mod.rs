@@ -8,6 +8,7 @@
 pub mod acceptor;
 pub mod body;
 pub mod caller;
+pub mod cross_origin;
 pub mod envelope;
 pub mod idempotency;
 pub mod path;
@@ -53,8 +54,12 @@ pub struct Settings {
     pub batch_commands: usize,
     /// Whom to tell about a weakness; a URI.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; a URI.
+    pub security_policy: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
+    /// Which other origins' pages may read answers; `None`: none.
+    pub cross_origin: Option<cross_origin::Policy>,
 }
 
 /// What all workers share.

@@ -41,6 +41,8 @@ pub struct Settings {
     pub streams: Streams,
     /// Who may call.
     pub auth: Auth,
+    /// Pages of other origins.
+    pub cors: Cors,
     /// The log.
     pub log: Log,
     /// Stopping.
@@ -75,6 +77,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; `None` = nowhere named.
+    pub security_policy: Option<String>,
 }
 
 /// `ops.*`: the operator listener.
@@ -91,7 +95,7 @@ pub struct Ops {
 pub struct Redis {
     /// The Redis to use; `None` = start and supervise an embedded one.
     pub url: Option<RedisUrl>,
-    /// User to sign in as, from here or from the URL.
+    /// User to sign in as, from here, from the file named by `redis.username_file`, or from the URL.
     pub username: Option<String>,
     /// Password, from here, from the file named by `redis.password_file`, or from the URL.
     pub password: Option<Secret>,
@@ -113,6 +117,20 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Age at which a connection is replaced; `None` (written `0s`) = never.
     pub max_connection_age: Option<Duration>,
+    /// What `rediss://` needs.
+    pub tls: RedisTls,
+}
+
+/// `redis.tls.*`: certificates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTls {
+    /// CAs to trust; `None` = the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate; `None` = none is shown.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `redis.topology`: the shapes that are built.
@@ -241,6 +259,16 @@ pub struct Auth {
     pub full_token_sha256: Option<Vec<TokenDigest>>,
     /// Digests of tokens that may only read.
     pub read_only_token_sha256: Option<Vec<TokenDigest>>,
+}
+
+/// `cors.*`: pages of other origins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins whose pages may read answers, or `*` alone; `None` = none.
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long a browser may remember a preflight.
+    pub max_age: Duration,
 }
 
 /// `log.*`: the log.

@@ -40,7 +40,7 @@ impl Tags {
     }
 }
 
-/// As the functions of `migrations/0004_keys.lua` read a condition.
+/// As the functions of `migrations/0005_keys.lua` read a condition.
 pub(super) fn words(tags: Option<&Tags>) -> String {
     match tags {
         None => String::new(),

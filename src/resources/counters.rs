@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::atomic::{Decided, Once, Step};
+use super::atomic::{Decided, Decision, Once, Step};
 use super::keys::{Guard, Keys};
 use super::{Failure, FailureKind, Fence, Found, Namespace, fenced};
 use crate::redis::catalogue::Class;
@@ -63,6 +63,31 @@ pub enum Counted {
     Clamped(i64),
     /// The step was refused, and the value kept.
     Refused(Bound, i64),
+    /// The step would leave 64 bits; the value was kept.
+    OutOfRange,
+    /// The name holds something else.
+    WrongType,
+    /// A newer token of the lease it is made under is known.
+    Fenced,
+}
+
+impl Counted {
+    /// The function's name, under which its decisions are remembered.
+    pub const FUNCTION: &'static str = "counter_increment";
+
+    /// Reads a decision of the function.
+    pub fn of(decision: &Decision) -> Result<Self, Failure> {
+        match decision.word() {
+            b"ok" => Ok(Self::Stepped(decision.number(1)?)),
+            b"clamped" => Ok(Self::Clamped(decision.number(1)?)),
+            b"min" => Ok(Self::Refused(Bound::Min, decision.number(1)?)),
+            b"max" => Ok(Self::Refused(Bound::Max, decision.number(1)?)),
+            b"overflow" => Ok(Self::OutOfRange),
+            b"type" => Ok(Self::WrongType),
+            b"fenced" => Ok(Self::Fenced),
+            _ => Err(decision.unreadable()),
+        }
+    }
 }
 
 impl<'a> Counters<'a> {
@@ -109,19 +134,10 @@ impl<'a> Counters<'a> {
         let fence = step.fence.as_ref();
         let arguments = [fenced::token(fence), by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
         let (keys, class) = (fenced::keys(key, fence), Class::NonIdempotent);
-        let call = Step { function: "counter_increment", keys: &keys, arguments: &arguments, class, once };
-        let Decided { value: decision, replayed, attempts } = call.decide(self.gateway, deadline).await?;
-        let value = match decision.word() {
-            b"ok" => Counted::Stepped(decision.number(1)?),
-            b"clamped" => Counted::Clamped(decision.number(1)?),
-            b"min" => Counted::Refused(Bound::Min, decision.number(1)?),
-            b"max" => Counted::Refused(Bound::Max, decision.number(1)?),
-            b"overflow" => return Err(decision.refused(FailureKind::OutOfRange)),
-            b"type" => return Err(decision.refused(FailureKind::WrongType)),
-            b"fenced" => return Err(decision.refused(FailureKind::Fenced)),
-            _ => return Err(decision.unreadable()),
-        };
-        Ok(Decided { value, replayed, attempts })
+        let call = Step { function: Counted::FUNCTION, keys: &keys, arguments: &arguments, class, once };
+        let decided = call.decide(self.gateway, deadline).await?;
+        let value = Counted::of(&decided.value)?;
+        Ok(decided.map(|_| value))
     }
 
     /// The value; nothing when there is no such counter.

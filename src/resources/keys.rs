@@ -4,7 +4,7 @@
 //! the first tells whether the key was created, all in one atomic command. To this resource's callers the replies are stable (a
 //! `PUT` ends with the content in place, a `DELETE` with the key gone), so both are retried as idempotent, behind a fence.
 //!
-//! A write under a condition or a fencing token is one function (`migrations/0004_keys.lua`) under a record of its own, so it is
+//! A write under a condition or a fencing token is one function (`migrations/0005_keys.lua`) under a record of its own, so it is
 //! sent again after an ambiguous end and learns what Redis decided the first time: nobody is told that his own write came too late.
 //! Limits: after a retried plain `PUT` "created" may be told as "replaced", and the old value comes over the wire; a comparison
 //! costs Redis the SHA-1 of what is stored.
@@ -293,10 +293,14 @@ fn verdict(decision: &Decision) -> Result<Verdict<Done>, Failure> {
         b"replaced" => Ok(Verdict::Applied(Done::Replaced)),
         b"gone" => Ok(Verdict::Applied(Done::Gone)),
         b"unmet" => Ok(Verdict::Unmet(decision.bytes(1).and_then(ETag::of_digits))),
-        b"type" => Err(decision.refused(FailureKind::WrongType)),
-        b"fenced" => Err(decision.refused(FailureKind::Fenced)),
+        b"type" => Err(refused(decision, FailureKind::WrongType)),
+        b"fenced" => Err(refused(decision, FailureKind::Fenced)),
         _ => Err(decision.unreadable()),
     }
+}
+
+fn refused(decision: &Decision, kind: FailureKind) -> Failure {
+    Failure { attempts: decision.attempts(), ..Failure::before_sending(kind) }
 }
 
 /// Reads the answer of `key_facts`.

@@ -5,6 +5,7 @@
 //! What takes more than one command runs as one function inside Redis (`atomic`).
 
 mod atomic;
+pub mod commands;
 mod conditions;
 pub mod counters;
 mod failure;
@@ -12,8 +13,9 @@ mod fenced;
 pub mod keys;
 pub mod listing;
 mod namespace;
+pub mod operations;
 
-pub use atomic::{Decided, Once};
+pub use atomic::{Decided, Decision, Once};
 pub use conditions::{Conditions, Tags};
 pub use failure::{Failure, FailureKind};
 pub use fenced::Fence;

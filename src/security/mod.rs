@@ -42,6 +42,8 @@ actions! {
     ReadCounters = "counters:read";
     /// Increment and delete counters.
     WriteCounters = "counters:write";
+    /// Ask what became of one's own requests.
+    ReadOperations = "operations:read";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

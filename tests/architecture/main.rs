@@ -8,6 +8,7 @@
 //! code is judged; paths that a macro assembles stay unseen.
 
 mod judgement;
+mod policy;
 mod source;
 
 use judgement::{

@@ -149,6 +149,15 @@ codes! {
         way_out: "Use a credential with the scope named.",
         detail: "this needs the scope keys:write",
     }
+    /// A page of another origin that is not on the list.
+    OriginNotAllowed {
+        code: "origin_not_allowed", status: 403, outcome: None, again: Again::Corrected,
+        title: "Pages of this origin may not ask",
+        happened: "A browser asked, on behalf of a page from another origin, whether that page may call this service (a CORS \
+                   preflight). The page's origin is not among those the operator has listed.",
+        way_out: "Have the origin added to cors.allowed_origins exactly as the browser writes it, or call from a server.",
+        detail: "this origin is not among those of cors.allowed_origins",
+    }
     /// The name belongs to the service.
     ReservedName {
         code: "reserved_name", status: 403, outcome: NOT_EXECUTED, again: Again::Corrected,

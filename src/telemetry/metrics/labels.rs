@@ -39,6 +39,8 @@ label! {
         Counter = "/v1/counters/{name}",
         /// A counter's increment.
         CounterIncrement = "/v1/counters/{name}/increment",
+        /// What became of a request.
+        Operation = "/v1/operations/{key}",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -60,7 +62,7 @@ impl Route {
     /// The methods a route is made for: their series exist from the start, those of others once they occur.
     pub(super) const fn usual_methods(self) -> &'static [Method] {
         match self {
-            Self::Keys => &[Method::Get],
+            Self::Keys | Self::Operation => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter => &[Method::Get, Method::Head, Method::Delete],
             Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
