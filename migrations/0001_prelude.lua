@@ -37,8 +37,24 @@ local function once(name, body, again)
   end
 end
 
-local function define(name, body, again)
-  redis.register_function('collective_v1_' .. name, once(name, body, again))
+-- `again` freshens an answer that is told again.
+local function define(name, body, again, flags)
+  redis.register_function{function_name = 'collective_v1_' .. name, callback = once(name, body, again), flags = flags or {}}
+end
+
+-- Whether a write under a fencing token may be applied: 0003_leases defines it.
+local admits
+
+-- For writes that may be made under a fencing token. It is the first argument, '' for none; with one, the key of its lease is the
+-- last key before the record. The record is asked first, so that a repetition learns what was decided and not what is newer.
+local function define_fenced(name, body, flags)
+  define(name, function(keys, args)
+    local token = table.remove(args, 1)
+    if token ~= '' and not admits(table.remove(keys), token) then
+      return {'fenced'}
+    end
+    return body(keys, args)
+  end, nil, flags)
 end
 
 -- For functions that change nothing: no record, the answer as it is, and callable with FCALL_RO.

@@ -116,7 +116,7 @@ define('lease_release', function(keys, args)
   end
   let_go(lease)
   return {'released'}
-end)
+end, nil, {'allow-oom'})
 
 -- Takes back an attempt of which nobody knows whether it was run: if it was, its lease is released, and if it is still on its way
 -- it will find its record settled and do nothing.
@@ -130,7 +130,7 @@ define('lease_withdraw', function(keys, args)
     let_go(lease)
   end
   return {'withdrawn'}
-end)
+end, nil, {'allow-oom'})
 
 define_read('lease_inspect', function(keys)
   local known = lease_at(keys[1], now_us())
@@ -143,7 +143,7 @@ end)
 -- Whether a write under this token may be applied: not if a newer one is known. Remembers the token if it is the newest, since
 -- the acquisition that issued it may be lost. A token nobody can have been given, because it is a day ahead of the clock and not
 -- known, is refused: remembered, it would drive all later ones ahead.
-local function admits(lease, token)
+function admits(lease, token)
   local known = redis.call('HMGET', lease, 'token', 'seen')
   local newest = true
   for _, other in ipairs({known[1] or '', known[2] or ''}) do

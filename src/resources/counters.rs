@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::atomic::{Decided, Decision, Once, Step};
-use super::{Failure, FailureKind, Found, Namespace};
+use super::keys::{Guard, Keys};
+use super::{Failure, FailureKind, Fence, Found, Namespace, fenced};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};
 use crate::resilience::Deadline;
@@ -31,6 +32,8 @@ pub struct Increment {
     pub on_limit: OnLimit,
     /// Lifetime of a counter that this increment creates.
     pub ttl: Option<Duration>,
+    /// The lease it is made under.
+    pub fence: Option<Fence>,
 }
 
 /// What a step beyond a bound does.
@@ -64,6 +67,8 @@ pub enum Counted {
     OutOfRange,
     /// The name holds something else.
     WrongType,
+    /// A newer token of the lease it is made under is known.
+    Fenced,
 }
 
 impl Counted {
@@ -79,6 +84,7 @@ impl Counted {
             b"max" => Ok(Self::Refused(Bound::Max, decision.number(1)?)),
             b"overflow" => Ok(Self::OutOfRange),
             b"type" => Ok(Self::WrongType),
+            b"fenced" => Ok(Self::Fenced),
             _ => Err(decision.unreadable()),
         }
     }
@@ -99,7 +105,8 @@ impl<'a> Counters<'a> {
         deadline: Deadline,
     ) -> Result<Decided<Counted>, Failure> {
         let key = self.names.key(name)?;
-        let plain = step.min.is_none() && step.max.is_none() && step.ttl.is_none() && once.is_none();
+        let bounded = step.min.is_some() || step.max.is_some() || step.ttl.is_some();
+        let plain = !bounded && step.fence.is_none() && once.is_none();
         if plain { self.add(key, step.by, deadline).await } else { self.step(key, step, once, deadline).await }
     }
 
@@ -124,8 +131,9 @@ impl<'a> Counters<'a> {
         let (by, min, max) = (step.by.to_string(), text(step.min), text(step.max));
         let on_limit: &[u8] = if step.on_limit == OnLimit::Clamp { b"clamp" } else { b"refuse" };
         let ttl = step.ttl.map_or_else(String::new, |ttl| ttl.as_millis().to_string());
-        let arguments = [by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
-        let (keys, class) = ([key], Class::NonIdempotent);
+        let fence = step.fence.as_ref();
+        let arguments = [fenced::token(fence), by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
+        let (keys, class) = (fenced::keys(key, fence), Class::NonIdempotent);
         let call = Step { function: Counted::FUNCTION, keys: &keys, arguments: &arguments, class, once };
         let decided = call.decide(self.gateway, deadline).await?;
         let value = Counted::of(&decided.value)?;
@@ -146,12 +154,8 @@ impl<'a> Counters<'a> {
     }
 
     /// Removes the counter; fine if there is none. A string that is no integer is still a string: it goes as well.
-    pub async fn delete(&self, name: &[u8], deadline: Deadline) -> Result<(), Failure> {
-        let command = Command::of(&[b"GETDEL", self.names.key(name)?]).with_class(Class::Idempotent);
-        let answer = self.gateway.run(&command, deadline).await?;
-        match answer.reply {
-            Reply::Nil | Reply::BulkString(_) => Ok(()),
-            other => Err(Failure::of_reply(&other, answer.attempts)),
-        }
+    pub async fn delete(&self, name: &[u8], fence: Option<Fence>, deadline: Deadline) -> Result<(), Failure> {
+        let guard = Guard { fence, ..Guard::default() };
+        Keys::new(self.gateway, self.names).delete(name, &guard, deadline).await.map(|_| ())
     }
 }

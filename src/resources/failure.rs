@@ -32,6 +32,8 @@ pub enum FailureKind {
     OutOfRange,
     /// The name belongs to the service.
     Reserved,
+    /// A newer fencing token of the write's lease is known.
+    Fenced,
     /// Redis cannot serve now and said so.
     Unavailable,
     /// Redis is out of memory.

@@ -34,6 +34,8 @@ macro_rules! actions {
 actions! {
     /// Read keys of `/v1/keys`.
     ReadKeys = "keys:read";
+    /// List keys of `/v1/keys`. Not for read-only tokens, which read what they can name.
+    ListKeys = "keys:list";
     /// Write and delete keys of `/v1/keys`.
     WriteKeys = "keys:write";
     /// Read counters.

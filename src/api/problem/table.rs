@@ -245,6 +245,25 @@ codes! {
         way_out: "Send it under a new Idempotency-Key.",
         detail: "this Idempotency-Key was settled as not executed; nothing was changed",
     }
+    /// A newer token of the lease is known.
+    Fenced {
+        code: "fenced", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "A newer holder of the lease is known",
+        happened: "The write named a lease and a fencing token in Collective-Fence, and Redis has given out or seen a newer token of \
+                   that lease: whoever sent this was deposed. Nothing was changed.",
+        way_out: "Stop working under this lease. Acquire it again, read what is stored now, and decide anew.",
+        detail: "a newer fencing token of that lease is known; nothing was changed",
+    }
+    /// A condition does not hold.
+    PreconditionFailed {
+        code: "precondition_failed", status: 412, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "A condition of the request does not hold",
+        happened: "If-Match names none of what is stored now, or If-None-Match names it. The header ETag has the tag of what is \
+                   stored; without that header there is no such key. Nothing was changed, and it was not the request's own \
+                   earlier attempt that changed it.",
+        way_out: "Read the key, decide anew, and send it with the new tag.",
+        detail: "what is stored is not what If-Match names; nothing was changed",
+    }
     /// The body is too large.
     PayloadTooLarge {
         code: "payload_too_large", status: 413, outcome: None, again: Again::Corrected,

@@ -12,7 +12,7 @@ use validator::Validate;
 
 use super::super::idempotency::{self, RouteClass};
 use super::super::{body, path};
-use super::{Caller, json, wrong_method};
+use super::{Caller, fence, json, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::redis::catalogue::Lane;
 use crate::resources::counters::{Bound, Counted, Counters, Increment, OnLimit};
@@ -86,6 +86,7 @@ impl Body {
                 Limit::Clamp => OnLimit::Clamp,
             },
             ttl: self.ttl_seconds.map(Duration::from_secs),
+            fence: None,
         }
     }
 }
@@ -127,6 +128,7 @@ async fn increment(
 ) -> Result<HttpResponse, Problem> {
     let at = |problem: Problem| problem.at(&request);
     let worker = &caller.0.worker;
+    let fence = fence::of(&request).map_err(at)?;
     let raw = path::after(&request, PREFIX).strip_suffix(VERB);
     let raw = raw.ok_or_else(|| at(Problem::new(Code::NotFound, "POST goes to /v1/counters/{name}/increment")))?;
     let name = path::decode(raw).map_err(|bad| at(bad.into()))?;
@@ -134,6 +136,7 @@ async fn increment(
     let read = body::read(&request, &mut payload, BODY_BYTES, timeout, caller.0.allowance);
     let (body, deadline) = read.await.map_err(|error| at(error.into()))?;
     let step = if body.is_empty() { Body::default() } else { json::<Body>(&body).map_err(at)? }.step();
+    let step = Increment { fence, ..step };
     let principal = caller.0.authorized.principal();
     let once = idempotency::once(&request, principal, RouteClass::Resources, &body).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&worker.gateway, &worker.names);
@@ -151,6 +154,7 @@ pub(super) fn told(counted: Counted) -> Result<HttpResponse, Problem> {
         Counted::Refused(bound, value) => Err(refused(bound, value)),
         Counted::OutOfRange => Err(Problem::of_failure(&Failure::decided(FailureKind::OutOfRange), Lane::Write)),
         Counted::WrongType => Err(Problem::of_failure(&Failure::decided(FailureKind::WrongType), Lane::Write)),
+        Counted::Fenced => Err(Problem::of_failure(&Failure::decided(FailureKind::Fenced), Lane::Write)),
     }
 }
 
@@ -181,7 +185,7 @@ async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<H
     let name = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&caller.0.worker.gateway, &caller.0.worker.names);
     counters
-        .delete(&name, caller.0.allowance.without_body())
+        .delete(&name, fence::of(&request).map_err(at)?, caller.0.allowance.without_body())
         .await
         .map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
     Ok(HttpResponse::NoContent().finish())
