@@ -4,7 +4,7 @@
 -- spent + part/per tokens as of `at` (µs of Redis' clock); it drains by `refill` tokens in each `per` µs. This is the leaky-bucket form
 -- of GCRA: with it a changed policy needs no conversion of time, tokens spent stay spent. No record: nothing is spent.
 --
--- collective_v1_limiter_take limiter | capacity refill per_us cost
+-- collective_v1_limiter_take limiter | capacity refill per_us cost owed      `owed`: tokens granted elsewhere, charged first
 --   {'allowed' | 'refused', remaining, retry_us, reset_us, spent, part}; {'type'}: the record is none of ours.
 -- collective_v1_limiter_peek limiter | cost, or cost capacity refill per_us to ask by other numbers than the last take's
 --   as take, followed by capacity refill per_us; {'none'}: no record, and no numbers to ask by.
@@ -126,12 +126,14 @@ define('limiter_take', function(keys, args)
   end
   limiter = limiter and drained(limiter, now) or fresh_limiter(now, capacity, refill, per)
   local changed = adopt(limiter, capacity, refill, per)
+  local owed = tonumber(args[5])
+  limiter.spent = limiter.spent + owed
   local fits, told = judged(limiter, cost)
   if fits then
     limiter.spent = limiter.spent + cost
   end
-  -- A refusal changes nothing but the numbers in force.
-  if fits or changed then
+  -- A refusal itself changes nothing but the numbers in force.
+  if fits or changed or owed > 0 then
     keep_limiter(keys[1], limiter)
   end
   return told()

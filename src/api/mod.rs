@@ -8,6 +8,7 @@
 pub mod acceptor;
 pub mod body;
 pub mod caller;
+pub mod duration;
 pub mod envelope;
 pub mod idempotency;
 pub mod path;
@@ -27,6 +28,7 @@ use actix_web::web;
 use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
+use crate::resources::limiters::memory::Memory;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub security_contact: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
+    /// The fewest instances a limiter's local decision counts.
+    pub instances_min: u64,
 }
 
 /// What all workers share.
@@ -69,6 +73,8 @@ pub struct Shared {
     pub census: Arc<Census>,
     /// What the log owes about failed requests.
     pub failures: report::FailureLog,
+    /// What limiters are decided by while Redis is away.
+    pub limiters: Arc<Memory>,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
 }

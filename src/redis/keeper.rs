@@ -170,7 +170,12 @@ impl<'a> Line<'a> {
     }
 
     /// The reply, if one came within `limit`, and how long it took.
-    async fn question(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<(Value, Duration)> {
+    async fn question(
+        &mut self,
+        question: &Cmd,
+        connect_limit: Duration,
+        limit: Duration,
+    ) -> Option<(Value, Duration)> {
         let connection = match self.connection.take().filter(|connection| !connection.link.is_dead()) {
             Some(connection) => connection,
             None => self.endpoint.connect(connect_limit).await.ok()?,

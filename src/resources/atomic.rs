@@ -39,6 +39,11 @@ impl Once {
         let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
         Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME }
     }
+
+    /// The same, kept for another while: for calls so frequent that their records would crowd the memory of Redis.
+    pub(super) fn kept_for(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
+    }
 }
 
 /// The key of a caller's record.
@@ -124,6 +129,11 @@ pub(super) struct Decision {
 }
 
 impl Decision {
+    /// The reply of a function that only reads, and so has no record.
+    pub(super) fn of(parts: Vec<Reply>, attempts: u32) -> Self {
+        Self { parts, attempts }
+    }
+
     /// The word it begins with.
     pub(super) fn word(&self) -> &[u8] {
         self.bytes(0).unwrap_or_default()

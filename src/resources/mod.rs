@@ -8,6 +8,7 @@ mod atomic;
 pub mod counters;
 mod failure;
 pub mod keys;
+pub mod limiters;
 mod namespace;
 
 pub use atomic::{Decided, Once};

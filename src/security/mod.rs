@@ -40,6 +40,10 @@ actions! {
     ReadCounters = "counters:read";
     /// Increment and delete counters.
     WriteCounters = "counters:write";
+    /// Look at limiters.
+    ReadLimiters = "limiters:read";
+    /// Take from limiters, and make them forget.
+    WriteLimiters = "limiters:write";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

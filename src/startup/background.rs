@@ -1,5 +1,5 @@
-//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, and the supervisor of the
-//! embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, what limiters owe Redis, and the
+//! supervisor of the embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -16,6 +16,8 @@ use crate::redis::embedded::{Embedded, EmbeddedEvent};
 use crate::redis::functions::Obstacle;
 use crate::redis::{Endpoint, Gateway, Keeper, SubscriptionKeeper};
 use crate::resilience::Deadline;
+use crate::resources::limiters::memory::Memory;
+use crate::resources::limiters::settlement;
 use crate::telemetry::clock;
 
 /// How long one try at the migrations may take: longer than a dead replica's lock lasts.
@@ -33,6 +35,7 @@ impl Background {
     /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
+        limiters: Arc<Memory>,
         embedded: Option<Embedded>,
         ready: oneshot::Sender<()>,
     ) -> io::Result<Self> {
@@ -40,7 +43,7 @@ impl Background {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("background".into())
-            .spawn(move || runtime.block_on(work(endpoint, embedded, ready, stopped)))?;
+            .spawn(move || runtime.block_on(work(endpoint, limiters, embedded, ready, stopped)))?;
         Ok(Self { stop, thread })
     }
 
@@ -53,6 +56,7 @@ impl Background {
 
 async fn work(
     endpoint: Arc<Endpoint>,
+    limiters: Arc<Memory>,
     embedded: Option<Embedded>,
     ready: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
@@ -61,10 +65,11 @@ async fn work(
     let subscriptions = SubscriptionKeeper::new(endpoint.clone());
     // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
     tokio::spawn(async move { subscriptions.run().await });
+    let settling = settlement::run(endpoint.clone(), limiters);
     let migrating = put_functions_in_place(endpoint.clone());
     let keeper = Keeper::new(endpoint, &instance);
     let keeper = async {
-        tokio::join!(keeper.run(), migrating);
+        tokio::join!(keeper.run(), migrating, settling);
     };
     let Some(embedded) = embedded else {
         let _ = ready.send(());

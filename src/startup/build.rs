@@ -15,6 +15,7 @@ use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
+use crate::resources::limiters::memory::Memory;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
@@ -91,6 +92,7 @@ impl Built {
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
             failures: api::report::FailureLog::default(),
+            limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
@@ -187,6 +189,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
         heartbeat: settings.streams.heartbeat,
+        instances_min: settings.limiters.instances,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let view = View::new(&built.settings, &built.shared, built.endpoint.clone());
     let ops = ops::spawn(built.ops, view.clone())?;
     let (ready, is_ready) = oneshot::channel();
-    let background = Background::start(built.endpoint.clone(), built.embedded, ready)?;
+    let background = Background::start(built.endpoint.clone(), built.shared.limiters.clone(), built.embedded, ready)?;
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
     let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {

@@ -31,7 +31,8 @@ pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::HttpMetrics;
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+    CommandOutcome, HeadReason, Lane, LimiterDecision, Method, PoolState, RejectReason, RetryOutcome, Route,
+    ShedReason, StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -73,6 +74,9 @@ pub struct Metrics {
     pub streams_discontinuities: Counter,
     /// Subscriptions that Redis holds for us; give it a sampler.
     pub subscriptions: Gauge,
+    /// Instances that use this Redis; give it a sampler.
+    pub instances: Gauge,
+    limiter_takes: Arc<Counters>,
     streams_cut: Arc<Counters>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
@@ -108,6 +112,8 @@ impl Metrics {
             streams_open: single_gauge(&table::STREAMS_OPEN)?,
             streams_discontinuities: single_counter(&table::STREAMS_DISCONTINUITIES)?,
             subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
+            instances: single_gauge(&table::INSTANCES)?,
+            limiter_takes: register(&registry, Counters::new(&table::LIMITER_TAKES))?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
@@ -125,6 +131,11 @@ impl Metrics {
     /// Counts streams ended before their readers left.
     pub fn stream_cut(&self, reason: StreamCut, streams: u64) {
         self.streams_cut.handle(reason.index()).add(streams);
+    }
+
+    /// Counts one take from a limiter.
+    pub fn limiter_take(&self, decision: LimiterDecision) {
+        self.limiter_takes.increment(decision.index());
     }
 
     /// Counts one connection turned away.

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
 use super::labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
-    StreamCut,
+    CommandOutcome, HeadReason, Lane, LimiterDecision, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES,
+    ShedReason, StreamCut,
 };
 
 /// One metric family.
@@ -136,6 +136,10 @@ families! {
         "Requests answered on the public listener.";
     INFLIGHT = "collective_inflight" Kind::Gauge, "requests", [],
         "Requests on the public listener that are being worked on.";
+    INSTANCES = "collective_instances" Kind::Gauge, "instances", [],
+        "Instances that use this Redis, as last known; a local decision of a limiter is divided by them.";
+    LIMITER_TAKES = "collective_limiter_takes_total" Kind::Counter, "takes", ["decision": LimiterDecision::WORDS],
+        "Takes from limiters, by who decided and how.";
     POOL_CONNECTIONS = "collective_pool_connections" Kind::Gauge, "connections", ["state": PoolState::WORDS],
         "Connections to Redis.";
     REDIS_DURATION = "collective_redis_command_duration_seconds" Kind::Histogram(COMMAND_BOUNDS), "seconds",

@@ -13,6 +13,9 @@ pub const PROBE: &str = "PROBE";
 /// Keys of probes begin with this.
 const PROBE_PREFIX: &[u8] = b"collective:probe:";
 
+/// The function with which instances announce themselves: part of the heartbeat.
+const ANNOUNCEMENT: &[u8] = b"collective_v1_instance_announce";
+
 /// How many requests the history keeps.
 const HISTORY: usize = 10_000;
 
@@ -32,7 +35,7 @@ impl Request {
         let text = |at: usize| arguments.get(at).map(|bytes| String::from_utf8_lossy(bytes));
         let name = text(0).unwrap_or_default().to_ascii_uppercase();
         let first: String = text(1).unwrap_or_default().chars().take(80).collect();
-        let probe = arguments.get(1).is_some_and(|key| key.starts_with(PROBE_PREFIX));
+        let probe = arguments.get(1).is_some_and(|key| key.starts_with(PROBE_PREFIX) || key == ANNOUNCEMENT);
         Request {
             counted_as: if probe { PROBE.to_owned() } else { name.clone() },
             line: format!("{name} {first}").trim_end().to_owned(),
