@@ -87,6 +87,11 @@ impl Policy {
 }
 
 impl Level {
+    /// In parts of a token, of which a token has as many as `per` has microseconds.
+    pub fn parts(self) -> u128 {
+        self.0
+    }
+
     /// Both together.
     pub fn and(self, other: Level) -> Level {
         Level(self.0 + other.0)
