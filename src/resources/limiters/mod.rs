@@ -191,6 +191,7 @@ impl<'a> Limiters<'a> {
         let decision = Decision::of(parts, answer.attempts);
         let value = match decision.word() {
             b"none" => None,
+            b"type" => return Err(decision.refused(FailureKind::WrongType)),
             _ => {
                 let per = Duration::from_micros(number(&decision, 8)?);
                 let policy = Policy { capacity: number(&decision, 6)?, refill: number(&decision, 7)?, per };

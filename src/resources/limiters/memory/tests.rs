@@ -95,7 +95,8 @@ fn names_without_end_do_not_fill_the_memory() {
     for number in 0..100_000_u64 {
         memory.take(&number.to_be_bytes(), TEN, 1, 1, true, at(0));
     }
-    let entries: usize = memory.shards.iter().map(|shard| lock(shard).young.len() + lock(shard).old.len()).sum();
+    let entries_of = |shard: &Shard| shard.young.len() + shard.old.len();
+    let entries: usize = memory.shards.iter().map(|shard| entries_of(&lock(shard))).sum();
     assert!(entries * OVERHEAD <= 1 << 20, "{entries}");
     assert!(entries * OVERHEAD > 1 << 18, "it is used, too: {entries}");
 }
