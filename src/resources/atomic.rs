@@ -123,7 +123,7 @@ impl Step<'_> {
 
 /// A function's reply: a word and what belongs to it.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub struct Decision {
     parts: Vec<Reply>,
     attempts: u32,
 }

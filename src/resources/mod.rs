@@ -11,7 +11,7 @@ pub mod keys;
 pub mod limiters;
 mod namespace;
 
-pub use atomic::{Decided, Once};
+pub use atomic::{Decided, Decision, Once};
 pub use failure::{Failure, FailureKind};
 pub use namespace::{Namespace, Reserved};
 

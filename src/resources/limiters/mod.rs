@@ -1,6 +1,6 @@
 //! Limiters: how much of something may be taken in a while, decided in Redis in one piece, exact to the microsecond.
 //!
-//! `migrations/0004_limiters.lua` holds the level and decides; `policy.rs` is the same arithmetic here. A take that Redis could not
+//! The part `limiters` of `migrations/` holds the level and decides; `policy.rs` is the same arithmetic here. A take that Redis could not
 //! decide is decided by its own [`OnOutage`]: refused as a failure, granted, or decided alone (`memory.rs`), of which Redis is
 //! told when it is back (`settlement.rs`).
 //!
@@ -16,7 +16,7 @@ pub mod settlement;
 use std::time::Duration;
 
 use self::memory::{Debt, Memory, Told, Verdict};
-use self::policy::{Level, Policy};
+use self::policy::Policy;
 use super::atomic::{Decided, Decision, Once, Step};
 use super::{Failure, FailureKind, Found};
 use crate::redis::catalogue::Class;
@@ -24,6 +24,9 @@ use crate::redis::functions::FunctionCall;
 use crate::redis::{Gateway, Outcome, Reply};
 use crate::resilience::Deadline;
 use crate::telemetry::clock;
+
+/// The function that takes, under whose name decisions are remembered.
+pub const FUNCTION: &str = "limiter_take";
 
 /// How much longer than its request the record of an attempt lives: clocks run at slightly different speeds, and a server may
 /// pause between two commands of ours.
@@ -101,6 +104,24 @@ pub struct Standing {
     pub reset_after: Duration,
 }
 
+impl Standing {
+    /// Reads a decision of the function: `word remaining retry_us reset_us`.
+    pub fn of(decision: &Decision) -> Result<Self, Failure> {
+        let allowed = match decision.word() {
+            b"allowed" => true,
+            b"refused" => false,
+            b"type" => return Err(Failure { attempts: 1, ..Failure::before_sending(FailureKind::WrongType) }),
+            _ => return Err(decision.unreadable()),
+        };
+        Ok(Self {
+            allowed,
+            remaining: number(decision, 1)?,
+            retry_after: Duration::from_micros(number(decision, 2)?),
+            reset_after: Duration::from_micros(number(decision, 3)?),
+        })
+    }
+}
+
 impl<'a> Limiters<'a> {
     /// Limiters reached through `gateway`; local decisions count at least `instances_min` instances.
     pub fn new(gateway: &'a Gateway, memory: &'a Memory, instances_min: u64) -> Self {
@@ -147,8 +168,7 @@ impl<'a> Limiters<'a> {
         let arguments = [capacity.as_bytes(), refill.as_bytes(), per.as_bytes(), cost.as_bytes(), tokens.as_bytes()];
         let (record, class) = (record_of(name), Class::NonIdempotent);
         let keys = [record.as_slice()];
-        let step =
-            Step { function: "limiter_take", keys: &keys, arguments: &arguments, class, once: once.or(own.as_ref()) };
+        let step = Step { function: FUNCTION, keys: &keys, arguments: &arguments, class, once: once.or(own.as_ref()) };
         let decided = step.decide(self.gateway, deadline).await;
         owed.told = match &decided {
             // A repetition tells of the past, and charged nothing now.
@@ -159,7 +179,8 @@ impl<'a> Limiters<'a> {
         };
         drop(owed);
         let decided = decided?;
-        let (standing, level) = standing(&decided.value, &take.policy)?;
+        let standing = Standing::of(&decided.value)?;
+        let level = take.policy.level(number(&decided.value, 4)?, number(&decided.value, 5)?);
         if take.on_outage == OnOutage::Local && !decided.replayed {
             self.memory.keep(name, take.policy, level, clock::now());
         }
@@ -191,11 +212,11 @@ impl<'a> Limiters<'a> {
         let decision = Decision::of(parts, answer.attempts);
         let value = match decision.word() {
             b"none" => None,
-            b"type" => return Err(decision.refused(FailureKind::WrongType)),
             _ => {
+                let standing = Standing::of(&decision)?;
                 let per = Duration::from_micros(number(&decision, 8)?);
                 let policy = Policy { capacity: number(&decision, 6)?, refill: number(&decision, 7)?, per };
-                Some((standing(&decision, &policy)?.0, policy))
+                Some((standing, policy))
             }
         };
         Ok(Found { value, attempts: answer.attempts })
@@ -272,21 +293,4 @@ fn numbers(policy: &Policy) -> [String; 3] {
 
 fn number(decision: &Decision, at: usize) -> Result<u64, Failure> {
     decision.number(at)
-}
-
-/// Reads `word remaining retry_us reset_us spent part`.
-fn standing(decision: &Decision, policy: &Policy) -> Result<(Standing, Level), Failure> {
-    let allowed = match decision.word() {
-        b"allowed" => true,
-        b"refused" => false,
-        b"type" => return Err(decision.refused(FailureKind::WrongType)),
-        _ => return Err(decision.unreadable()),
-    };
-    let standing = Standing {
-        allowed,
-        remaining: number(decision, 1)?,
-        retry_after: Duration::from_micros(number(decision, 2)?),
-        reset_after: Duration::from_micros(number(decision, 3)?),
-    };
-    Ok((standing, policy.level(number(decision, 4)?, number(decision, 5)?)))
 }

@@ -3,7 +3,7 @@
 //! GCRA in its leaky-bucket form: what was taken and is not refilled yet is a [`Level`], which drains by `refill` tokens in each `per`. It
 //! is counted in parts of a token so small that a microsecond drains a whole number of them (one token is as many parts as `per`
 //! has microseconds), so nothing is ever rounded but waits, and a level under another `per`, both against the taker.
-//! `migrations/0004_limiters.lua` does the same within 53 bits. Limits: the bounds below keep 128 bits far from full.
+//! The part `limiters` of `migrations/` does the same within 53 bits. Limits: the bounds below keep 128 bits far from full.
 
 use std::time::Duration;
 
