@@ -13,7 +13,7 @@ PAGES := commands dialect errors configuration metrics
 SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e lint fmt doc docs docs-check bench chaos fuzz audit image clean binary
+.PHONY: help run test test-acl e2e lint fmt doc docs docs-check bench chaos fuzz audit image clean binary
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: ## run every test; real Redis servers on free ports, nothing mocked
 	@tools/ensure redis curl
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
+
+test-acl: ## run the suite once more, against Redis servers started from deploy/redis
+	@tools/ensure redis
+	@tools/test-acl $(CARGO_FLAGS)
 
 e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
 	@tools/ensure redis curl
@@ -43,17 +47,20 @@ fmt: ## format the sources
 doc: ## the crate's own documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-docs: binary ## write docs/*.md anew from the tables in the code
+docs: binary ## write docs/*.md and deploy/redis/users.acl anew from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
 		echo "docs/$$page.md"; \
 	done
+	@$(BINARY) docs users-acl > deploy/redis/users.acl.new && mv deploy/redis/users.acl.new deploy/redis/users.acl
+	@echo "deploy/redis/users.acl"
 
-docs-check: binary ## fail when docs/*.md differ from the tables in the code
+docs-check: binary ## fail when docs/*.md or deploy/redis/users.acl differ from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
 	done
-	@echo "$(words $(PAGES)) generated pages are up to date"
+	@$(BINARY) docs users-acl | diff -u deploy/redis/users.acl - || { echo "deploy/redis/users.acl is out of date: run make docs"; exit 1; }
+	@echo "$(words $(PAGES)) generated pages and deploy/redis/users.acl are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }

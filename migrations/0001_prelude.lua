@@ -9,9 +9,10 @@
 -- second arrival gets the first one's answer. Answers: {'done', reply}, {'replayed', reply}, {'mismatch'} (same record, other
 -- request), {'settled'} (the record was settled as not executed, and stays so).
 
-local SETTLED = ''
+-- The fingerprint of a record that was settled. No request has it.
+local SETTLED = 'settled'
 
-local function once(body)
+local function once(name, body)
   return function(keys, args)
     local fingerprint, lifetime = table.remove(args, 1), table.remove(args, 1)
     if fingerprint == '' then
@@ -20,7 +21,7 @@ local function once(body)
     local record = table.remove(keys)
     local stored = redis.call('GET', record)
     if stored then
-      local known, reply = cmsgpack.unpack(stored)
+      local known, _, reply = cmsgpack.unpack(stored)
       if known == SETTLED then
         return {'settled'}
       end
@@ -30,13 +31,13 @@ local function once(body)
       return {'replayed', reply}
     end
     local reply = body(keys, args)
-    redis.call('SET', record, cmsgpack.pack(fingerprint, reply), 'PX', lifetime)
+    redis.call('SET', record, cmsgpack.pack(fingerprint, name, reply), 'PX', lifetime)
     return {'done', reply}
   end
 end
 
 local function define(name, body)
-  redis.register_function('collective_v1_' .. name, once(body))
+  redis.register_function('collective_v1_' .. name, once(name, body))
 end
 
 -- For functions that change nothing: no record, the answer as it is, and callable with FCALL_RO.

@@ -147,6 +147,7 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/counters/") => Route::Counter,
         _ if path.starts_with("/v1/limiters/") && path.ends_with("/take") => Route::LimiterTake,
         _ if path.starts_with("/v1/limiters/") => Route::Limiter,
+        _ if path.starts_with("/v1/operations/") => Route::Operation,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
         _ => match dialect::route(path) {

@@ -5,7 +5,7 @@
 //! that a structured field has around it are taken off, so both spellings are one key.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use sha2::{Digest, Sha256};
 
 use super::caller::{self, IDEMPOTENCY_KEY, TurnedAway};
@@ -87,13 +87,16 @@ pub fn record_name(principal: Principal, class: RouteClass, key: &[u8]) -> Resul
 }
 
 /// Marks an answer that is a repetition.
-pub fn mark(response: &mut HttpResponseBuilder, replayed: bool) {
-    if replayed {
-        response.insert_header((REPLAYED, HeaderValue::from_static("true")));
+pub fn marked(answer: Result<HttpResponse, Problem>, replayed: bool) -> Result<HttpResponse, Problem> {
+    if !replayed {
+        return answer;
     }
-}
-
-/// Marks a refusal that is a repetition.
-pub fn marked(problem: Problem, replayed: bool) -> Problem {
-    if replayed { problem.with_header(REPLAYED, HeaderValue::from_static("true")) } else { problem }
+    let yes = HeaderValue::from_static("true");
+    match answer {
+        Ok(mut response) => {
+            response.headers_mut().insert(REPLAYED, yes);
+            Ok(response)
+        }
+        Err(problem) => Err(problem.with_header(REPLAYED, yes)),
+    }
 }

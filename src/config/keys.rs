@@ -32,9 +32,9 @@ impl Key {
         format!("{ENVIRONMENT_PREFIX}{}", self.path.to_uppercase().replace('.', "__"))
     }
 
-    /// The section and the name within it; the section is empty for a top-level key.
+    /// The section (`redis`, or `redis.tls` within it) and the name within it; the section is empty for a top-level key.
     pub fn section_and_name(&self) -> (&'static str, &'static str) {
-        self.path.split_once('.').unwrap_or(("", self.path))
+        self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 }
 
@@ -116,6 +116,9 @@ pub static KEYS: &[Key] = &[
     unset("redis.username", Kind::Username,
         "User to sign in to Redis as.",
         "Unset: Redis' own `default` user."),
+    unset("redis.username_file", Kind::SecretFile { gives: "redis.username" },
+        "File that holds `redis.username`; one trailing newline is cut off.",
+        "Unset: no file is read. Made for mounted secrets that hold both."),
     unset("redis.password", Kind::Password,
         "Password of that user.",
         "Unset: the one in `redis.url`, if any."),
@@ -149,6 +152,16 @@ pub static KEYS: &[Key] = &[
     key("redis.max_connection_age", Kind::DurationOrOff { least: s(10), most: s(86_400) }, "30m",
         "Age at which a connection is replaced; `0s` means never.",
         "Lets connections follow DNS changes and rebalanced proxies without a restart, at two connects per worker and half an hour."),
+
+    unset("redis.tls.ca_file", Kind::File,
+        "CA certificates in PEM that the certificate of a `rediss://` Redis must lead to; no other CA is trusted then.",
+        "Unset: the CAs that this system trusts. The chain and the host name are verified in either case."),
+    unset("redis.tls.cert_file", Kind::File,
+        "Our own certificate in PEM, with those that lead to its CA behind it, for a Redis that asks for one.",
+        "Unset: none is shown. All three files are read anew when they have changed, before the next connect."),
+    unset("redis.tls.key_file", Kind::File,
+        "Private key of that certificate in PEM, not encrypted.",
+        "Unset: none. Needed with `redis.tls.cert_file`."),
 
     key("requests.timeout", duration(ms(10), s(300)), "2s",
         "Deadline of a request that names none in `X-Request-Timeout-Ms`.",
@@ -297,7 +310,7 @@ mod tests {
         for path in unique {
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
             assert!(path.bytes().all(plain), "{path}");
-            assert!(path.matches('.').count() <= 1 && !path.contains("__"), "{path}");
+            assert!(path.matches('.').count() <= 2 && !path.contains("__"), "{path}");
         }
     }
 
@@ -321,6 +334,7 @@ mod tests {
     fn environment_names_follow_the_path() {
         assert_eq!(find("server.bind").unwrap().environment(), "COLLECTIVE_SERVER__BIND");
         assert_eq!(find("data_dir").unwrap().environment(), "COLLECTIVE_DATA_DIR");
+        assert_eq!(find("redis.tls.ca_file").unwrap().environment(), "COLLECTIVE_REDIS__TLS__CA_FILE");
     }
 
     #[test]
@@ -333,10 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_key_gives_a_secret_key() {
+    fn a_file_key_gives_a_key_that_is_never_shown() {
         for key in KEYS {
             if let Kind::SecretFile { gives } = key.kind {
-                assert!(find(gives).is_some_and(|target| target.kind.is_secret()), "{}", key.path);
+                let guarded = |kind: Kind| kind.is_secret() || matches!(kind, Kind::Username);
+                assert!(find(gives).is_some_and(|target| guarded(target.kind)), "{}", key.path);
                 assert_eq!(key.path, format!("{gives}_file"));
             }
         }

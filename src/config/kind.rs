@@ -33,6 +33,8 @@ pub enum Kind {
     Socket,
     /// Path of a directory.
     Directory,
+    /// Path of a file.
+    File,
     /// Redis URL, which may hold a password.
     RedisUrl,
     /// User name at Redis.
@@ -149,7 +151,7 @@ impl Kind {
         }
         match *self {
             Self::Socket => read_socket(text),
-            Self::Directory | Self::SecretFile { .. } => read_path(text),
+            Self::Directory | Self::File | Self::SecretFile { .. } => read_path(text),
             Self::RedisUrl => read_url(text),
             Self::Username | Self::Password => read_credential(text),
             Self::Token => read_token(text),
@@ -176,7 +178,7 @@ impl Kind {
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
             Self::Contact => "URI",
             Self::TokenDigests => "list of texts",
-            Self::SecretFile { .. } => "path of a file",
+            Self::File | Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
             Self::Count { .. } => "whole number",
             Self::Duration { .. } | Self::DurationOrOff { .. } => "duration",
@@ -189,8 +191,8 @@ impl Kind {
     /// What is allowed, as the reference page prints it.
     pub fn bounds(&self) -> String {
         match self {
-            Self::Socket | Self::Directory | Self::SecretFile { .. } | Self::Flag => String::new(),
-            Self::RedisUrl => "`redis://`, `unix://` (not built yet: `rediss://`)".to_owned(),
+            Self::Socket | Self::Directory | Self::File | Self::SecretFile { .. } | Self::Flag => String::new(),
+            Self::RedisUrl => "`redis://`, `rediss://` (TLS), `unix://`".to_owned(),
             Self::Username | Self::Password => "no control characters".to_owned(),
             Self::Token => format!("at least {TOKEN_CHARACTERS} visible ASCII characters, not easy to guess"),
             Self::TokenDigests => {
@@ -226,6 +228,7 @@ impl Kind {
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
             Self::SecretFile { .. } => "/run/secrets/<name>",
+            Self::File => "/etc/collective/<name>.pem",
             _ => "",
         }
     }
@@ -289,7 +292,7 @@ fn read_url(text: &str) -> Result<ValueKind, Complaint> {
     RedisUrl::parse(text).map(|_| text.into()).map_err(|fault| {
         Complaint::new(
             fault,
-            "write redis://user:password@host:6379/0 or unix:///path/to/socket?db=0 (the value is not shown: it may hold a password)",
+            "write redis://user:password@host:6379/0, rediss://… for TLS or unix:///path/to/socket?db=0 (the value is not shown: it may hold a password)",
         )
     })
 }

@@ -3,7 +3,7 @@
 //! - `keys`: the one table of keys; everything else here is derived from it or checked against it
 //! - `kind`, `units`, `redis_url`, `strength`: how one value is read and bounded
 //! - `file`, `environment`, `layers`: where values come from
-//! - `rules`: what values owe each other
+//! - `rules`: what values owe each other · `tls`: whether the files it is made from can be used
 //! - `settings`: the typed tree · `mistake`, `suggest`: the words · `reference`: the generated pages
 //!
 //! Why all mistakes at once: a service that is refused for one typing error after the other is started five times at
@@ -22,6 +22,7 @@ mod rules;
 mod settings;
 mod strength;
 pub(crate) mod suggest;
+mod tls;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +36,8 @@ pub use mistake::{Mistake, Source};
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, Requests, Retry, Server, Settings, Streams,
-    Topology,
+    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server, Settings,
+    Streams, Topology,
 };
 
 use kind::Leaf;
@@ -80,6 +81,7 @@ pub fn load(input: LoadInput) -> Result<Loaded, Vec<Mistake>> {
     // Without the file the rules would speak about values that nobody wrote.
     if file_is_readable {
         mistakes.extend(tree.broken_rules(&settings, &layers));
+        mistakes.extend(tree.unusable_tls(&settings, &layers));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -177,6 +179,13 @@ impl Tree {
         askable.filter(|rule| !(rule.holds)(settings)).map(|rule| self.broken(rule, layers)).collect()
     }
 
+    /// Asked only when every file was named rightly, and the two that belong together are both there.
+    fn unusable_tls(&self, settings: &Settings, layers: &Layers) -> Vec<Mistake> {
+        let named = !self.wrong.iter().any(|key| key.starts_with("redis.tls.") || *key == "redis.url");
+        let pair = settings.redis.tls.cert_file.is_some() == settings.redis.tls.key_file.is_some();
+        if named && pair { tls::mistakes(settings, layers) } else { Vec::new() }
+    }
+
     /// Reported at the first of its keys that somebody has set: that is the one to mend.
     fn broken(&self, rule: &Rule, layers: &Layers) -> Mistake {
         let set = |key: &&&str| layers.source(key) != Source::Default;
@@ -193,7 +202,7 @@ fn default_of(key: &Key) -> ValueKind {
 }
 
 fn shown(key: &Key, leaf: &Leaf) -> Option<String> {
-    if key.kind.is_secret() || matches!(key.kind, Kind::Username) {
+    if key.kind.is_secret() || matches!(key.kind, Kind::Username | Kind::File) {
         return None;
     }
     match leaf {

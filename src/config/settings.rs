@@ -93,7 +93,7 @@ pub struct Ops {
 pub struct Redis {
     /// The Redis to use; `None` = start and supervise an embedded one.
     pub url: Option<RedisUrl>,
-    /// User to sign in as, from here or from the URL.
+    /// User to sign in as, from here, from the file named by `redis.username_file`, or from the URL.
     pub username: Option<String>,
     /// Password, from here, from the file named by `redis.password_file`, or from the URL.
     pub password: Option<Secret>,
@@ -115,6 +115,20 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Age at which a connection is replaced; `None` (written `0s`) = never.
     pub max_connection_age: Option<Duration>,
+    /// What `rediss://` needs.
+    pub tls: RedisTls,
+}
+
+/// `redis.tls.*`: certificates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTls {
+    /// CAs to trust; `None` = the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate; `None` = none is shown.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `redis.topology`: the shapes that are built.

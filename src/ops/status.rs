@@ -113,6 +113,8 @@ pub struct Facts {
     pub redis: RedisStatus,
     /// Open connections to Redis.
     pub redis_connections: u64,
+    /// Whether the functions of `/v1` are in Redis; not yet, or why not.
+    pub functions: Result<bool, String>,
     /// All breakers.
     pub breakers: Vec<BreakerStatus>,
     /// Everything bounded that an operator may run into, by name with its unit last (`body_bytes`).
@@ -150,6 +152,8 @@ impl StatusDocument {
     pub fn assess(facts: Facts) -> Self {
         let time = clock::rfc3339(facts.wall_millis);
         let calm = facts.redis.reachable && facts.breakers.iter().all(BreakerStatus::is_closed);
+        // On their way is calm: they are put there within moments of Redis' first answer.
+        let calm = calm && facts.functions.is_ok();
         let status = match facts.phase {
             Phase::Starting | Phase::Draining => Health::Fail,
             Phase::Ready if calm => Health::Pass,

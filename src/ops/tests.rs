@@ -36,6 +36,7 @@ pub(super) fn facts() -> Facts {
             server_version: Some("7.0.15".to_owned()),
             last_error: None,
         },
+        functions: Ok(true),
         redis_connections: 4,
         breakers: vec![breaker("redis.read"), breaker("redis.write")],
         limits: BTreeMap::from([

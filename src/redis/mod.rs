@@ -10,6 +10,7 @@
 //! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
+//! | `tls` | certificates, the handshake, and why it failed |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
@@ -37,13 +38,14 @@ mod pool;
 mod sanitize;
 mod settings;
 mod subscriptions;
+mod tls;
 mod transaction;
 mod watch;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
 pub use endpoint::{Endpoint, Reading};
-pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning};
+pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning, server_error};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
@@ -51,6 +53,7 @@ pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,
 };
+pub use tls::{Tls, TlsError, TlsFiles, TlsRole};
 pub use transaction::{Ending, Transaction, cause};
 
 /// A definite answer and how many attempts it took.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::atomic::{Decided, Once, Step};
+use super::atomic::{Decided, Decision, Once, Step};
 use super::{Failure, FailureKind, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};
@@ -60,6 +60,28 @@ pub enum Counted {
     Clamped(i64),
     /// The step was refused, and the value kept.
     Refused(Bound, i64),
+    /// The step would leave 64 bits; the value was kept.
+    OutOfRange,
+    /// The name holds something else.
+    WrongType,
+}
+
+impl Counted {
+    /// The function's name, under which its decisions are remembered.
+    pub const FUNCTION: &'static str = "counter_increment";
+
+    /// Reads a decision of the function.
+    pub fn of(decision: &Decision) -> Result<Self, Failure> {
+        match decision.word() {
+            b"ok" => Ok(Self::Stepped(decision.number(1)?)),
+            b"clamped" => Ok(Self::Clamped(decision.number(1)?)),
+            b"min" => Ok(Self::Refused(Bound::Min, decision.number(1)?)),
+            b"max" => Ok(Self::Refused(Bound::Max, decision.number(1)?)),
+            b"overflow" => Ok(Self::OutOfRange),
+            b"type" => Ok(Self::WrongType),
+            _ => Err(decision.unreadable()),
+        }
+    }
 }
 
 impl<'a> Counters<'a> {
@@ -104,18 +126,10 @@ impl<'a> Counters<'a> {
         let ttl = step.ttl.map_or_else(String::new, |ttl| ttl.as_millis().to_string());
         let arguments = [by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
         let (keys, class) = ([key], Class::NonIdempotent);
-        let call = Step { function: "counter_increment", keys: &keys, arguments: &arguments, class, once };
-        let Decided { value: decision, replayed, attempts } = call.decide(self.gateway, deadline).await?;
-        let value = match decision.word() {
-            b"ok" => Counted::Stepped(decision.number(1)?),
-            b"clamped" => Counted::Clamped(decision.number(1)?),
-            b"min" => Counted::Refused(Bound::Min, decision.number(1)?),
-            b"max" => Counted::Refused(Bound::Max, decision.number(1)?),
-            b"overflow" => return Err(decision.refused(FailureKind::OutOfRange)),
-            b"type" => return Err(decision.refused(FailureKind::WrongType)),
-            _ => return Err(decision.unreadable()),
-        };
-        Ok(Decided { value, replayed, attempts })
+        let call = Step { function: Counted::FUNCTION, keys: &keys, arguments: &arguments, class, once };
+        let decided = call.decide(self.gateway, deadline).await?;
+        let value = Counted::of(&decided.value)?;
+        Ok(decided.map(|_| value))
     }
 
     /// The value; nothing when there is no such counter.

@@ -5,11 +5,13 @@
 //! What takes more than one command runs as one function inside Redis (`atomic`).
 
 mod atomic;
+pub mod commands;
 pub mod counters;
 mod failure;
 pub mod keys;
 pub mod limiters;
 mod namespace;
+pub mod operations;
 
 pub use atomic::{Decided, Decision, Once};
 pub use failure::{Failure, FailureKind};

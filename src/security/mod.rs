@@ -44,6 +44,8 @@ actions! {
     ReadLimiters = "limiters:read";
     /// Take from limiters, and make them forget.
     WriteLimiters = "limiters:write";
+    /// Ask what became of one's own requests.
+    ReadOperations = "operations:read";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

@@ -13,7 +13,7 @@ use crate::api::acceptor::census::{self, Census};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
-use crate::redis::{self, Address, Endpoint};
+use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::resources::limiters::memory::Memory;
 use crate::security::{Authenticator, StaticTokens};
@@ -81,11 +81,8 @@ impl Built {
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
-        let metrics =
-            Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
-        let metrics = Arc::new(metrics);
-        let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
-        let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
+        let metrics = metrics()?;
+        let endpoint = watched(address, &settings, &metrics);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
@@ -97,6 +94,21 @@ impl Built {
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
+}
+
+/// The endpoint alone, for verbs that talk to a Redis and serve nobody.
+pub(super) fn endpoint(settings: &Settings) -> Result<Arc<Endpoint>, BuildError> {
+    Ok(watched(address(settings, None)?, settings, &metrics()?))
+}
+
+fn metrics() -> Result<Arc<Metrics>, BuildError> {
+    let metrics = Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
+    Ok(Arc::new(metrics))
+}
+
+fn watched(address: Address, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Endpoint> {
+    let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
+    Endpoint::new(address, redis_settings(settings), metrics.clone(), &observer)
 }
 
 #[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]
@@ -113,10 +125,11 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     };
     let address = match &url.address {
         config::Address::Unix(path) => Address::unix(path),
-        config::Address::Tcp { tls: true, .. } => {
-            return Err(BuildError::Refused(
-                "redis.url: rediss:// (TLS) is not built yet: use redis:// or unix://".into(),
-            ));
+        config::Address::Tcp { host, port, tls: true } => {
+            // Read before, with the rest of the configuration: only a file that has changed since is refused here.
+            let tls = Tls::load(host, redis.tls.files())
+                .map_err(|error| BuildError::Refused(format!("redis.tls: {error}")))?;
+            Address::tls(host.as_str(), *port, tls)
         }
         config::Address::Tcp { host, port, tls: false } => Address::tcp(host.as_str(), *port),
     };

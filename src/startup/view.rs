@@ -97,6 +97,7 @@ impl OpsView for View {
                 server_version: reading.server_version,
                 last_error: reading.last_error,
             },
+            functions: self.endpoint.functions_in_place(),
             redis_connections: reading.connections as u64,
             breakers: reading.breakers.iter().map(|snapshot| BreakerStatus::of(snapshot, now)).collect(),
             limits,

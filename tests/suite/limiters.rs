@@ -187,6 +187,12 @@ async fn an_idempotency_key_charges_once_and_repeats_the_first_decision() {
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
     }
     assert_eq!(take(&client, "l", &daily(2)).await.json()["remaining"], 0, "the key charged one");
+    let operation = client.get("/v1/operations/order-17").await.json();
+    assert_eq!(
+        (&operation["outcome"], &operation["reply"]["body"]),
+        (&json!("executed"), &first.json()),
+        "{operation}"
+    );
     let refused = take(&client.idempotency_key("order-18"), "l", &daily(2)).await;
     assert_eq!(refused.json()["allowed"], false);
     delete(&client, "l").await;

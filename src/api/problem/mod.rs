@@ -118,6 +118,12 @@ impl Problem {
         self
     }
 
+    /// Says how many attempts it took.
+    pub fn after(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
     /// Adds a header field.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -242,31 +248,37 @@ pub fn gateway_code(kind: ErrorKind, outcome: Outcome, lane: Option<Lane>) -> Co
 impl Problem {
     /// A failed call of a resource; `lane` tells reads from writes, whose deadlines mean different things.
     pub fn of_failure(failure: &Failure, lane: Lane) -> Self {
-        let code = match failure.kind {
-            FailureKind::Gateway(kind) => gateway_code(kind, failure.outcome, Some(lane)),
-            FailureKind::WrongType => Code::WrongType,
-            FailureKind::OutOfRange => Code::OutOfRange,
-            FailureKind::Reserved => Code::ReservedName,
-            FailureKind::Unavailable => Code::RedisUnavailable,
-            FailureKind::OutOfMemory => Code::OutOfMemory,
-            FailureKind::Undurable => Code::NotDurable,
-            FailureKind::Forbidden => Code::GatewayForbidden,
-            FailureKind::OtherRequest => Code::KeyReused,
-            FailureKind::Settled => Code::KeySettled,
-            FailureKind::FunctionsUnsupported => Code::FunctionsUnsupported,
-            FailureKind::FunctionsMissing => Code::FunctionsMissing,
-            FailureKind::UnexpectedReply => Code::Internal,
-        };
         Self {
             outcome: Some(failure.outcome),
             attempts: Some(failure.attempts),
             retry_after: failure.retry_after,
-            ..Self::new(code, detail_of(failure))
+            ..Self::new(failure_code(failure, lane), failure_detail(failure))
         }
     }
 }
 
-fn detail_of(failure: &Failure) -> Cow<'static, str> {
+/// The code of a resource's failure.
+pub fn failure_code(failure: &Failure, lane: Lane) -> Code {
+    match failure.kind {
+        FailureKind::Gateway(kind) => gateway_code(kind, failure.outcome, Some(lane)),
+        FailureKind::WrongType => Code::WrongType,
+        FailureKind::OutOfRange => Code::OutOfRange,
+        FailureKind::Reserved => Code::ReservedName,
+        FailureKind::Unavailable => Code::RedisUnavailable,
+        FailureKind::OutOfMemory => Code::OutOfMemory,
+        FailureKind::Undurable => Code::NotDurable,
+        FailureKind::Forbidden => Code::GatewayForbidden,
+        FailureKind::NotRepeatable => Code::InvalidValue,
+        FailureKind::OtherRequest => Code::KeyReused,
+        FailureKind::Settled => Code::KeySettled,
+        FailureKind::FunctionsUnsupported => Code::FunctionsUnsupported,
+        FailureKind::FunctionsMissing => Code::FunctionsMissing,
+        FailureKind::UnexpectedReply => Code::Internal,
+    }
+}
+
+/// What to say of a resource's failure.
+pub fn failure_detail(failure: &Failure) -> Cow<'static, str> {
     let happened = match failure.outcome {
         Outcome::NotExecuted => "nothing was changed",
         Outcome::Executed => "part of it may have taken effect before the error",
@@ -291,6 +303,7 @@ fn detail_of(failure: &Failure) -> Cow<'static, str> {
         FailureKind::OutOfMemory => "Redis refuses writes that need memory",
         FailureKind::Undurable => "Redis refuses writes it could not keep",
         FailureKind::Forbidden => "Redis denies this command to the service's own user",
+        FailureKind::NotRepeatable => "this command cannot be made to happen once",
         FailureKind::OtherRequest => "this Idempotency-Key came with another request before",
         FailureKind::Settled => "this Idempotency-Key was settled as not executed",
         FailureKind::FunctionsUnsupported => "this call needs the functions of Redis 7.0 or later",

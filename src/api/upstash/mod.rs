@@ -35,12 +35,13 @@ mod typed_scan;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use self::ask::Visitor;
 use self::error::DialectError;
 use self::path::Route;
 use super::caller::IDEMPOTENCY_KEY;
+use crate::redis::{Outcome, Reply};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Methods of a command in the path.
@@ -66,7 +67,7 @@ async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResp
     if let Some(answer) = without_commands(request.method(), route)? {
         return Ok(answer);
     }
-    if request.headers().contains_key(&IDEMPOTENCY_KEY) {
+    if route != Route::Root && request.headers().contains_key(&IDEMPOTENCY_KEY) {
         return Err(DialectError::idempotency_key());
     }
     match route {
@@ -107,6 +108,16 @@ fn allowed(route: Route<'_>) -> &'static str {
         Route::Subscribe(_) | Route::PatternSubscribe(_) => ALLOW_STREAM,
         Route::Monitor | Route::Command(_) => ALLOW,
     }
+}
+
+/// The answer that a remembered reply was, or would have been.
+pub fn told_later(reply: &Reply) -> HttpResponse {
+    if let Reply::ServerError(error) = reply {
+        return DialectError::of_redis(error, Outcome::NotExecuted).error_response();
+    }
+    let mut out = Vec::with_capacity(64);
+    reply::write_result(&mut out, reply, reply::Encoding::Text);
+    success(out)
 }
 
 fn success(out: Vec<u8>) -> HttpResponse {

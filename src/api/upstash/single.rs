@@ -3,14 +3,18 @@
 //! Both forms become the same [`Command`] and meet the same checks. Limits: a `HEAD` runs the command as `GET` does and leaves the
 //! body out; whoever does not want that asks for `/`.
 
+use actix_web::http::header::HeaderValue;
 use actix_web::web::Payload;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use super::adapt::{Adapted, Telling, adapt};
 use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, check};
 use super::{arguments, path, reply, size, success, typed_scan};
+use crate::api::idempotency::{self, RouteClass};
+use crate::redis::catalogue::Class;
 use crate::redis::{Command, Reply};
+use crate::resources::{Once, commands};
 
 /// `POST /`: one command as a JSON array.
 pub(super) async fn in_body(
@@ -21,7 +25,35 @@ pub(super) async fn in_body(
     let ask = visitor.read(request, payload, Formats::JsonOnWish).await?;
     let mut builder = Builder::default();
     arguments::parse_command(&ask.body, &ask.visitor.limits(), &mut builder)?;
-    answer(builder.take(), &ask).await
+    let command = builder.take();
+    let principal = ask.visitor.principal;
+    match idempotency::once(request, principal, RouteClass::Commands, &ask.body) {
+        Ok(None) => answer(command, &ask).await,
+        // A read has no effect that could happen twice.
+        Ok(Some(_)) if command.class() == Class::Read => answer(command, &ask).await,
+        Ok(Some(once)) => answer_once(command, &once, &ask).await,
+        Err(_) => Err(DialectError::bad_idempotency_key()),
+    }
+}
+
+/// One command under an Idempotency-Key.
+async fn answer_once(command: Command, once: &Once, ask: &Ask) -> Result<HttpResponse, DialectError> {
+    let Ask { visitor: Visitor { principal, worker, .. }, deadline, .. } = ask;
+    check(&command, *principal)?;
+    if !commands::may_run_once(command.spec()) {
+        return Err(DialectError::not_repeatable(&command));
+    }
+    let Adapted { command, telling } = adapt(command, &worker.shared.scripts);
+    let decided = commands::run_once(&worker.gateway, &command, once, *deadline).await;
+    let decided = decided.map_err(|failure| DialectError::of_failure(&failure))?;
+    let mut reply = decided.value;
+    telling.tell(&mut reply);
+    // Redis' own error is as much an answer, and as much a repetition, as any other.
+    let mut response = told(&reply, &command, ask).unwrap_or_else(|error| error.error_response());
+    if decided.replayed {
+        response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// `/{command}/{argument}/…`: one command in the path, its last arguments in body and query.
@@ -51,13 +83,18 @@ async fn answer(command: Command, ask: &Ask) -> Result<HttpResponse, DialectErro
         }
         other => other.tell(&mut reply),
     }
-    if let Reply::ServerError(error) = &reply {
+    told(&reply, &command, ask)
+}
+
+fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<HttpResponse, DialectError> {
+    if let Reply::ServerError(error) = reply {
         return Err(DialectError::of_redis(error, command.judge().outcome(error)));
     }
-    if let Some((text, outcome)) = size::refusal(&reply, command.judge(), worker.shared.settings.reply_bytes) {
+    if let Some((text, outcome)) = size::refusal(reply, command.judge(), ask.visitor.worker.shared.settings.reply_bytes)
+    {
         return Err(DialectError::reply_too_large(text, outcome));
     }
     let mut out = Vec::with_capacity(64);
-    reply::write_result(&mut out, &reply, ask.encoding);
+    reply::write_result(&mut out, reply, ask.encoding);
     Ok(success(out))
 }

@@ -15,8 +15,8 @@ use super::super::{body, path};
 use super::{Caller, json, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::redis::catalogue::Lane;
-use crate::resources::Decided;
 use crate::resources::counters::{Bound, Counted, Counters, Increment, OnLimit};
+use crate::resources::{Failure, FailureKind};
 use crate::security::{ReadCounters, WriteCounters};
 
 const PREFIX: &str = "/v1/counters/";
@@ -139,23 +139,28 @@ async fn increment(
     let counters = Counters::new(&worker.gateway, &worker.names);
     let counted = counters.increment(&name, &step, once.as_ref(), deadline).await;
     let counted = counted.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
-    let mut response = HttpResponse::Ok();
-    idempotency::mark(&mut response, counted.replayed);
-    match counted.value {
-        Counted::Stepped(value) => Ok(response.json(Counter { value, clamped: false })),
-        Counted::Clamped(value) => Ok(response.json(Counter { value, clamped: true })),
-        Counted::Refused(bound, value) => Err(at(refused(bound, value, &counted))),
+    let answer = told(counted.value).map_err(|problem| problem.after(counted.attempts));
+    idempotency::marked(answer, counted.replayed).map_err(at)
+}
+
+/// The answer to an increment that was decided.
+pub(super) fn told(counted: Counted) -> Result<HttpResponse, Problem> {
+    match counted {
+        Counted::Stepped(value) => Ok(HttpResponse::Ok().json(Counter { value, clamped: false })),
+        Counted::Clamped(value) => Ok(HttpResponse::Ok().json(Counter { value, clamped: true })),
+        Counted::Refused(bound, value) => Err(refused(bound, value)),
+        Counted::OutOfRange => Err(Problem::of_failure(&Failure::decided(FailureKind::OutOfRange), Lane::Write)),
+        Counted::WrongType => Err(Problem::of_failure(&Failure::decided(FailureKind::WrongType), Lane::Write)),
     }
 }
 
-fn refused<T>(bound: Bound, value: i64, counted: &Decided<T>) -> Problem {
+fn refused(bound: Bound, value: i64) -> Problem {
     let bound = match bound {
         Bound::Min => "min",
         Bound::Max => "max",
     };
     let detail = format!("the counter is at {value}, and the step would go beyond {bound}; nothing was changed");
-    let problem = Problem::decided(Code::LimitReached, detail, counted.attempts).with_member("value", value);
-    idempotency::marked(problem, counted.replayed)
+    Problem::decided(Code::LimitReached, detail, 1).with_member("value", value)
 }
 
 async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {

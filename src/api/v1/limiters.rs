@@ -287,9 +287,14 @@ async fn take(
     let taken = limiters(worker).take(&name, &take, once.as_ref(), deadline).await;
     count(&worker.shared.metrics, taken.as_ref().ok());
     let taken = taken.map_err(|failure| at(Problem::of_failure(&failure, Lane::Write)))?;
-    let mut response = HttpResponse::Ok();
-    idempotency::mark(&mut response, taken.replayed);
-    Ok(response.json(Decision::of(&taken.ruling)))
+    let answer = HttpResponse::Ok().json(Decision::of(&taken.ruling));
+    idempotency::marked(Ok(answer), taken.replayed).map_err(at)
+}
+
+/// The answer to a take that Redis decided, from what is remembered of it.
+pub(super) fn told(decision: &crate::resources::Decision) -> Result<HttpResponse, Problem> {
+    let standing = Standing::of(decision).map_err(|failure| Problem::of_failure(&failure, Lane::Write))?;
+    Ok(HttpResponse::Ok().json(Decision::by_redis(&standing)))
 }
 
 fn count(metrics: &Arc<Metrics>, taken: Option<&Taken>) {

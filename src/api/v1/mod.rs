@@ -6,6 +6,7 @@
 mod counters;
 mod keys;
 mod limiters;
+mod operations;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -34,8 +35,11 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 ///
 /// Within a scope, because its prefix is compared as text: paths of the dialect pay for no pattern of ours.
 pub fn configure(app: &mut web::ServiceConfig) {
-    let resources =
-        web::scope("/v1").configure(keys::configure).configure(counters::configure).configure(limiters::configure);
+    let resources = web::scope("/v1")
+        .configure(keys::configure)
+        .configure(counters::configure)
+        .configure(limiters::configure)
+        .configure(operations::configure);
     app.service(resources.default_service(web::to(surface::nothing_here)));
 }
 

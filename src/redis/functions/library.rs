@@ -26,7 +26,7 @@ macro_rules! parts {
     };
 }
 
-parts!["0001_prelude", "0002_counters", "0003_leases", "0004_limiters"];
+parts!["0001_prelude", "0002_counters", "0003_leases", "0004_operations", "0005_limiters"];
 
 /// What Redis is given.
 pub(super) fn code(parts: &[Part]) -> String {

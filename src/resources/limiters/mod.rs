@@ -275,6 +275,7 @@ fn is_outage(failure: &Failure) -> bool {
         | FailureKind::Reserved
         | FailureKind::Forbidden
         | FailureKind::OtherRequest
+        | FailureKind::NotRepeatable
         | FailureKind::Settled
         | FailureKind::FunctionsUnsupported
         | FailureKind::UnexpectedReply => false,

@@ -43,6 +43,8 @@ label! {
         Limiter = "/v1/limiters/{name}",
         /// A take from a limiter.
         LimiterTake = "/v1/limiters/{name}/take",
+        /// What became of a request.
+        Operation = "/v1/operations/{key}",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -64,7 +66,7 @@ impl Route {
     /// The methods a route is made for: their series exist from the start, those of others once they occur.
     pub(super) const fn usual_methods(self) -> &'static [Method] {
         match self {
-            Self::Keys => &[Method::Get],
+            Self::Keys | Self::Operation => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
             Self::Counter | Self::Limiter => &[Method::Get, Method::Head, Method::Delete],
             Self::CounterIncrement | Self::LimiterTake => &[Method::Post],

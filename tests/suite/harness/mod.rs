@@ -3,7 +3,9 @@
 //! What is in it:
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
+//! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
+//! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
@@ -18,7 +20,9 @@
 #![allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one day use")]
 
 pub mod app;
+pub mod certificates;
 pub mod client;
+pub mod deployed;
 pub mod events;
 pub mod eventually;
 pub mod proxy;
@@ -26,6 +30,7 @@ pub mod redis;
 pub mod resp;
 
 pub use app::{App, Ended};
+pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
