@@ -172,6 +172,8 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
+        _ if path.starts_with("/v1/limiters/") && path.ends_with("/take") => Route::LimiterTake,
+        _ if path.starts_with("/v1/limiters/") => Route::Limiter,
         _ if path.starts_with("/v1/operations/") => Route::Operation,
         _ if path.starts_with("/v1/leases/") && path.ends_with("/renew") => Route::LeaseRenewal,
         _ if path.starts_with("/v1/leases/") => Route::Lease,

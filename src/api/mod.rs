@@ -9,6 +9,7 @@ pub mod acceptor;
 pub mod body;
 pub mod caller;
 pub mod cross_origin;
+pub mod duration;
 pub mod envelope;
 pub mod idempotency;
 pub mod path;
@@ -30,6 +31,7 @@ use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
 use crate::resources::leases::HighestToken;
+use crate::resources::limiters::memory::Memory;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Which other origins' pages may read answers; `None`: none.
     pub cross_origin: Option<cross_origin::Policy>,
+    /// The fewest instances a limiter's local decision counts.
+    pub instances_min: u64,
 }
 
 /// What all workers share.
@@ -79,6 +83,8 @@ pub struct Shared {
     pub traces: Option<Arc<Traces>>,
     /// What the log owes about failed requests.
     pub failures: report::FailureLog,
+    /// What limiters are decided by while Redis is away.
+    pub limiters: Arc<Memory>,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
     /// The highest fencing token issued through this instance.

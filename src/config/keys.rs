@@ -266,6 +266,13 @@ pub static KEYS: &[Key] = &[
         "Bytes that may wait for one reader; a single message always fits.",
         "256 messages of 16 KiB. Readers of one channel share what waits, so a slow thousand costs no more than one."),
 
+    key("limiters.memory", size(MIB, 4096 * MIB), "16MiB",
+        "What is remembered of limiters that callers want decided locally while Redis is away.",
+        "About 50 000 names; those not asked for longest are forgotten, and start again with their share."),
+    key("limiters.instances", count(1, 1_000_000), "1",
+        "The fewest instances a local decision counts; more are counted once Redis has told of them.",
+        "An instance that never reached Redis knows of nobody else: where many are started together, write how many."),
+
     unset("auth.root_token", Kind::Token,
         "Bearer token with every scope; at least 32 characters. Exempt from rates, not from connection limits.",
         "Unset: one is generated in `data_dir/root-token`."),

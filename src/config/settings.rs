@@ -40,6 +40,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Subscriptions of callers.
     pub streams: Streams,
+    /// Limiters while Redis is away.
+    pub limiters: Limiters,
     /// Who may call.
     pub auth: Auth,
     /// Pages of other origins.
@@ -249,6 +251,16 @@ pub struct Streams {
     pub buffer: usize,
     /// Bytes that may wait for one reader.
     pub buffer_bytes: usize,
+}
+
+/// `limiters.*`: limiters while Redis is away.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limiters {
+    /// Bytes of memory for local decisions.
+    pub memory: usize,
+    /// The fewest instances a local decision counts.
+    pub instances: u64,
 }
 
 /// `auth.*`: who may call.

@@ -15,6 +15,7 @@ use super::catalogue::Lane;
 use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
 use super::functions::Functions;
+use super::instances::Instances;
 use super::link::Link;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
@@ -53,6 +54,7 @@ pub struct Endpoint {
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
     subscriptions: Arc<Subscriptions>,
     pub(super) functions: Functions,
+    pub(super) instances: Instances,
 }
 
 /// What the keeper last learned of the server.
@@ -140,6 +142,7 @@ impl Endpoint {
             suspicion: Notify::new(),
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             functions: Functions::default(),
+            instances: Instances::default(),
             address,
             settings,
             metrics,
@@ -166,6 +169,11 @@ impl Endpoint {
     /// Who reads which channels.
     pub fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
+    }
+
+    /// How many instances of this service use the server, as last known; at least this one.
+    pub fn instances(&self) -> u64 {
+        self.instances.known()
     }
 
     /// Everything an operator may want to see, at one moment.

@@ -16,6 +16,7 @@
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
+//! | `instances` | how many of us serve from this server |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
 //! | `embedded` | the private server child |
@@ -31,6 +32,7 @@ mod error;
 mod fence;
 pub mod functions;
 mod gateway;
+mod instances;
 mod keeper;
 mod link;
 mod pool;

@@ -44,6 +44,11 @@ impl Once {
     pub(super) fn record(&self) -> &[u8] {
         &self.record
     }
+
+    /// The same, kept for another while: for calls so frequent that their records would crowd the memory of Redis.
+    pub(super) fn kept_for(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
+    }
 }
 
 /// The key of a caller's record.
@@ -139,7 +144,7 @@ impl Decision {
         self.bytes(0).unwrap_or_default()
     }
 
-    /// A decision that was remembered.
+    /// A decision that was remembered, or a reply of a function that only reads.
     pub(super) fn of(parts: Vec<Reply>, attempts: u32) -> Self {
         Self { parts, attempts }
     }

@@ -12,6 +12,7 @@ mod failure;
 mod fenced;
 pub mod keys;
 pub mod leases;
+pub mod limiters;
 pub mod listing;
 mod namespace;
 pub mod operations;

@@ -42,6 +42,10 @@ actions! {
     ReadCounters = "counters:read";
     /// Increment and delete counters.
     WriteCounters = "counters:write";
+    /// Look at limiters.
+    ReadLimiters = "limiters:read";
+    /// Take from limiters, and make them forget.
+    WriteLimiters = "limiters:write";
     /// Ask what became of one's own requests.
     ReadOperations = "operations:read";
     /// See who holds a lease.

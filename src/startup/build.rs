@@ -17,6 +17,7 @@ use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
+use crate::resources::limiters::memory::Memory;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
@@ -96,6 +97,7 @@ impl Built {
             census: Census::new(connection_limits(&settings), metrics.clone()),
             traces,
             failures: api::report::FailureLog::default(),
+            limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
             highest_token: Default::default(),
         });
@@ -211,6 +213,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         security_policy: settings.server.security_policy.clone(),
         heartbeat: settings.streams.heartbeat,
         cross_origin: cross_origin(&settings.cors),
+        instances_min: settings.limiters.instances,
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let ops = ops::spawn(built.ops, view.clone())?;
     let (ready, is_ready) = oneshot::channel();
     let exporting = built.exporter.map(|exporter| (exporter, built.settings.drain.flush));
-    let background = Background::start(built.endpoint.clone(), built.embedded, exporting, ready)?;
+    let background =
+        Background::start(built.endpoint.clone(), built.shared.limiters.clone(), built.embedded, exporting, ready)?;
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
     let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {

@@ -39,6 +39,7 @@ impl View {
         metrics.retry_budget_tokens.sample(sample(|endpoint| endpoint.reading(clock::now()).retry_tokens));
         metrics.inflight.sample(sample(|endpoint| endpoint.reading(clock::now()).in_flight as f64));
         metrics.streams_open.sample(sample(|endpoint| endpoint.subscriptions().streams() as f64));
+        metrics.instances.sample(sample(|endpoint| endpoint.instances() as f64));
         metrics.subscriptions.sample(sample(|endpoint| endpoint.subscriptions().held() as f64));
         metrics
             .pool_connections(PoolState::Open)

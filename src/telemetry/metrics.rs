@@ -31,8 +31,8 @@ pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
 pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, LifePhase, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason,
-    SpanDrop, StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, LimiterDecision, Method, PoolState, RejectReason, RetryOutcome, Route,
+    ShedReason, SpanDrop, StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -79,6 +79,9 @@ pub struct Metrics {
     /// Spans that the receiver of traces took.
     pub spans_exported: Counter,
     spans_dropped: Arc<Counters>,
+    /// Instances that use this Redis; give it a sampler.
+    pub instances: Gauge,
+    limiter_takes: Arc<Counters>,
     streams_cut: Arc<Counters>,
     phases: Arc<Gauges>,
     pool: Arc<Gauges>,
@@ -117,6 +120,8 @@ impl Metrics {
             subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
             spans_exported: single_counter(&table::TRACES_EXPORTED)?,
             spans_dropped: register(&registry, Counters::new(&table::TRACES_DROPPED))?,
+            instances: single_gauge(&table::INSTANCES)?,
+            limiter_takes: register(&registry, Counters::new(&table::LIMITER_TAKES))?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
             phases: register(&registry, Gauges::new(&table::PHASE))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
@@ -141,6 +146,11 @@ impl Metrics {
     /// Counts streams ended before their readers left.
     pub fn stream_cut(&self, reason: StreamCut, streams: u64) {
         self.streams_cut.handle(reason.index()).add(streams);
+    }
+
+    /// Counts one take from a limiter.
+    pub fn limiter_take(&self, decision: LimiterDecision) {
+        self.limiter_takes.increment(decision.index());
     }
 
     /// Counts one connection turned away.

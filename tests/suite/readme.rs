@@ -47,7 +47,7 @@ impl Shell {
 
 #[tokio::test]
 async fn every_block_of_the_readme_does_what_it_says() {
-    let [start, store, count, freeze, thaw, lease] =
+    let [start, store, count, limit, freeze, thaw, lease] =
         blocks(README).try_into().expect("six blocks, each expected below");
     assert_eq!(start, "make run\n");
     assert!(MAKEFILE.contains("--release -- serve"), "make run starts the program this test starts");
@@ -58,6 +58,8 @@ async fn every_block_of_the_readme_does_what_it_says() {
 
     assert_eq!(shell.paste(store), "hello", "what was stored is read back");
     assert_eq!(shell.paste(count), r#"{"value":1}{"result":"1"}[{"result":"OK"},{"result":2}]"#);
+    let taken = r#"{"allowed":true,"remaining":4,"retry_after_ms":0,"reset_after_ms":12000,"decided_by":"redis"}"#;
+    assert_eq!(shell.paste(limit), taken);
     the_printed_lines_work(&app, &shell);
 
     let frozen = shell.paste(freeze);

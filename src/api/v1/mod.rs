@@ -8,6 +8,7 @@ mod counters;
 mod fence;
 mod keys;
 mod leases;
+mod limiters;
 mod listing;
 mod operations;
 mod presence;
@@ -44,6 +45,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .configure(counters::configure)
         .configure(leases::configure)
         .configure(presence::configure)
+        .configure(limiters::configure)
         .configure(operations::configure);
     app.service(resources.default_service(web::to(surface::nothing_here)));
 }

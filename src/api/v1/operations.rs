@@ -17,7 +17,7 @@ use crate::redis::catalogue::Lane;
 use crate::resources::counters::Counted;
 use crate::resources::leases::{Acquired, Renewed};
 use crate::resources::operations::{self, Operation};
-use crate::resources::{Decision, commands};
+use crate::resources::{Decision, commands, limiters};
 use crate::security::ReadOperations;
 
 const PREFIX: &str = "/v1/operations/";
@@ -77,6 +77,7 @@ async fn remembered(function: &str, mut decision: Decision, request: &HttpReques
         Counted::FUNCTION => answered(counters::told(Counted::of(&decision).ok()?), request),
         Acquired::FUNCTION => answered(leases::acquisition_told(&Acquired::of(&decision).ok()?), request),
         Renewed::FUNCTION => answered(leases::renewal_told(&Renewed::of(&decision).ok()?), request),
+        limiters::FUNCTION => answered(super::limiters::told(&decision), request),
         commands::FUNCTION => upstash::told_later(&commands::reply_of(&mut decision).ok()?),
         _ => return None,
     };

@@ -26,7 +26,15 @@ macro_rules! parts {
     };
 }
 
-parts!["0001_prelude", "0002_counters", "0003_leases", "0004_operations", "0005_presence", "0006_keys"];
+parts![
+    "0001_prelude",
+    "0002_counters",
+    "0003_leases",
+    "0004_operations",
+    "0005_presence",
+    "0006_keys",
+    "0007_limiters"
+];
 
 /// What Redis is given.
 pub(super) fn code(parts: &[Part]) -> String {

@@ -39,6 +39,10 @@ label! {
         Counter = "/v1/counters/{name}",
         /// A counter's increment.
         CounterIncrement = "/v1/counters/{name}/increment",
+        /// One limiter.
+        Limiter = "/v1/limiters/{name}",
+        /// A take from a limiter.
+        LimiterTake = "/v1/limiters/{name}/take",
         /// What became of a request.
         Operation = "/v1/operations/{key}",
         /// One lease.
@@ -72,13 +76,16 @@ impl Route {
         match self {
             Self::Keys | Self::Operation => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
-            Self::Counter => &[Method::Get, Method::Head, Method::Delete],
+            Self::Counter | Self::Limiter => &[Method::Get, Method::Head, Method::Delete],
             Self::Lease => &[Method::Get, Method::Head, Method::Post, Method::Delete],
             Self::Presence => &[Method::Get, Method::Head],
             Self::PresenceMember => &[Method::Put, Method::Delete],
-            Self::CounterIncrement | Self::LeaseRenewal | Self::CommandBody | Self::Pipeline | Self::MultiExec => {
-                &[Method::Post]
-            }
+            Self::CounterIncrement
+            | Self::LeaseRenewal
+            | Self::LimiterTake
+            | Self::CommandBody
+            | Self::Pipeline
+            | Self::MultiExec => &[Method::Post],
             Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
         }
@@ -159,6 +166,24 @@ label! {
         Deadline = "deadline",
         /// None: all attempts were used.
         AttemptsExhausted = "attempts_exhausted",
+    }
+}
+
+label! {
+    /// Who decided a take from a limiter, and how.
+    LimiterDecision {
+        /// Redis granted it.
+        RedisAllowed = "redis_allowed",
+        /// Redis refused it.
+        RedisRefused = "redis_refused",
+        /// This instance granted it alone.
+        LocalAllowed = "local_allowed",
+        /// This instance refused it alone.
+        LocalRefused = "local_refused",
+        /// Granted because Redis did not decide.
+        Open = "open",
+        /// Failed because Redis did not decide.
+        Closed = "closed",
     }
 }
 
