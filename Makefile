@@ -51,20 +51,23 @@ fmt: ## format the sources
 doc: ## the crate's own documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-docs: binary ## write docs/*.md and deploy/redis/users.acl anew from the tables in the code
+docs: binary ## write docs/*.md, docs/openapi.json and deploy/redis/users.acl anew from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
 		echo "docs/$$page.md"; \
 	done
+	@$(BINARY) openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	@echo "docs/openapi.json"
 	@$(BINARY) docs users-acl > deploy/redis/users.acl.new && mv deploy/redis/users.acl.new deploy/redis/users.acl
 	@echo "deploy/redis/users.acl"
 
-docs-check: binary ## fail when docs/*.md or deploy/redis/users.acl differ from the tables in the code
+docs-check: binary ## fail when docs/*.md, docs/openapi.json or deploy/redis/users.acl differ from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
 	done
+	@$(BINARY) openapi | diff -u docs/openapi.json - || { echo "docs/openapi.json is out of date: run make docs"; exit 1; }
 	@$(BINARY) docs users-acl | diff -u deploy/redis/users.acl - || { echo "deploy/redis/users.acl is out of date: run make docs"; exit 1; }
-	@echo "$(words $(PAGES)) generated pages and deploy/redis/users.acl are up to date"
+	@echo "$(words $(PAGES)) generated pages, docs/openapi.json and deploy/redis/users.acl are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }

@@ -22,6 +22,7 @@ mod ask;
 pub mod docs;
 pub mod error;
 mod list;
+mod openapi;
 pub mod path;
 pub mod reply;
 mod scan;
@@ -39,6 +40,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use self::ask::Visitor;
 use self::error::DialectError;
+pub use self::openapi::{CommandError, entries};
 use self::path::Route;
 use super::caller::IDEMPOTENCY_KEY;
 use crate::redis::{Outcome, Reply};
