@@ -232,7 +232,12 @@ pub fn anything() -> ObjectBuilder {
 
 /// A name in the path: one percent-encoded segment, as OpenAPI has it.
 pub fn name(name: &str, about: &str, example: &str) -> Parameter {
-    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+    path(name, about, example, ObjectBuilder::new().min_length(Some(1)))
+}
+
+/// A parameter in the path that keeps more rules than a name does.
+pub fn path(name: &str, about: &str, example: &str, rules: ObjectBuilder) -> Parameter {
+    let schema = rules.schema_type(Type::String);
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Path)

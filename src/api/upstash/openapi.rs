@@ -5,10 +5,10 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{HttpMethod, Required, ResponseBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{HttpMethod, RefOr, Required, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::super::openapi::entry::{Entry, name};
 
@@ -19,20 +19,22 @@ use super::super::openapi::entry::{Entry, name};
 pub struct Command(Vec<Argument>);
 
 /// An argument; numbers and truth values are sent as the text they are written with.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "described, never made: bodies are read straight into commands")]
-pub enum Argument {
-    /// Text.
-    Text(String),
-    /// A whole number.
-    Number(i64),
+pub struct Argument;
+
+impl PartialSchema for Argument {
+    fn schema() -> RefOr<Schema> {
+        let types = [Type::String, Type::Number, Type::Boolean];
+        let about = "Text; or a number or a truth value, which is sent as it is written.";
+        ObjectBuilder::new().schema_type(SchemaType::from_iter(types)).description(Some(about)).into()
+    }
 }
 
-/// Commands, in order.
+impl ToSchema for Argument {}
+
+/// Commands, in order, as `Command` describes them. One that is none is answered in its place.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "described, never made: bodies are read straight into commands")]
-pub struct Commands(Vec<Command>);
+pub struct Commands(Vec<Vec<Value>>);
 
 /// What Redis answered.
 #[derive(Serialize, ToSchema)]
@@ -81,14 +83,13 @@ pub fn entries() -> Vec<Entry> {
         path(HttpMethod::Head, "headCommand", "Run a command as GET does, without the answer's content", 731),
         path(HttpMethod::Post, "postCommand", "As GET, with a body", 732).bytes_body("The argument after those in the path.", ""),
         path(HttpMethod::Put, "putCommandInPath", "As GET, with a body", 733).bytes_body("The argument after those in the path.", ""),
-        stream("/subscribe/{channel}", "subscribe", name("channel", "The channel: all of the rest of the path.", "news"), 740),
-        stream("/psubscribe/{pattern}", "subscribeToPattern", name("pattern", "A pattern of channels.", "news*"), 741),
     ];
+    let streams = [HttpMethod::Get, HttpMethod::Post].into_iter().flat_map(streams);
     let heads = ["/", "/pipeline", "/multi-exec"].into_iter().zip(["checkToken", "checkTokenOfPipeline", "checkTokenOfTransaction"]);
     let heads = heads.map(|(path, id)| {
         Entry::new(HttpMethod::Head, path, id, "Ask whether the token is good").order(750).empty(200, "It is", &[])
     });
-    entries.into_iter().chain(heads).map(|entry| entry.tag("commands").of_commands()).collect()
+    entries.into_iter().chain(streams).chain(heads).map(|entry| entry.tag("commands").of_commands()).collect()
 }
 
 const ONE: &str = "The body is the command as an array: its name and its arguments.";
@@ -124,14 +125,26 @@ fn path(method: HttpMethod, id: &str, summary: &'static str, order: u16) -> Entr
     }
 }
 
-fn stream(path: &'static str, id: &str, parameter: utoipa::openapi::path::Parameter, order: u16) -> Entry {
+/// A body is read and ignored: SDKs send one.
+fn streams(method: HttpMethod) -> [Entry; 2] {
+    let (channel, pattern, order) = match method {
+        HttpMethod::Get => ("subscribe", "subscribeToPattern", 740),
+        _ => ("postSubscribe", "postSubscribeToPattern", 742),
+    };
+    let news = name("channel", "The channel: all of the rest of the path.", "news");
+    let any_news = name("pattern", "A pattern of channels.", "news*");
+    [
+        stream(method.clone(), "/subscribe/{channel}", channel, order).parameter(news),
+        stream(method, "/psubscribe/{pattern}", pattern, order + 1).parameter(any_news),
+    ]
+}
+
+fn stream(method: HttpMethod, path: &'static str, id: &str, order: u16) -> Entry {
     let about = "Server-sent events without end: `data: subscribe,<channel>,<count>`, then `data: message,<channel>,<payload>`.";
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    let content = ContentBuilder::new().schema(Some(text)).example(Some(json!("data: subscribe,news,1\n\n"))).build();
+    let content = ContentBuilder::new().example(Some(json!("data: subscribe,news,1\n\n"))).build();
     let response = ResponseBuilder::new().description("Events").content("text/event-stream", content);
-    Entry::new(HttpMethod::Get, path, id, "Hear messages as they are published")
+    Entry::new(method, path, id, "Hear messages as they are published")
         .about(about)
         .order(order)
-        .parameter(parameter)
         .answer(200, response, &[])
 }

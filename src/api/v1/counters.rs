@@ -50,16 +50,17 @@ pub fn configure(app: &mut web::ServiceConfig) {
 struct Body {
     /// How much is added; negative counts down.
     #[serde(default = "one")]
-    #[schema(default = 1)]
+    #[schema(default = 1, minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     #[validate(custom(function = "not_zero"))]
     by: i64,
     /// The least value a step down may lead to.
+    #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     min: Option<i64>,
     /// The greatest value a step up may lead to.
+    #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     max: Option<i64>,
     /// What a step beyond a bound does: nothing, or it stops at the bound.
     #[serde(default)]
-    #[schema(inline)]
     on_limit: Limit,
     /// Lifetime of a counter that this increment creates; later increments do not move it.
     #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3153600000"))]
@@ -69,6 +70,7 @@ struct Body {
 
 /// What a step beyond a bound does.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OnLimit)]
 #[serde(rename_all = "lowercase")]
 enum Limit {
     #[default]

@@ -67,6 +67,7 @@ struct Acquisition {
     #[schema(min_length = 1, max_length = 256)]
     owner: String,
     /// The token under which this owner holds the lease already, to acquire it anew under a higher one.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
     token: Option<u64>,
 }
 
@@ -75,6 +76,7 @@ struct Acquisition {
 #[serde(deny_unknown_fields)]
 struct Renewal {
     /// The token the lease was acquired under.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
     token: u64,
     /// For how long from now.
     #[validate(range(min = TTL_MIN, max = TTL_MAX, message = "must be a whole number of milliseconds from 100 to 86400000"))]
@@ -88,6 +90,7 @@ struct Renewal {
 #[serde(deny_unknown_fields)]
 struct Release {
     /// The token the lease was acquired under.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     token: u64,
 }
 

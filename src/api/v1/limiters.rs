@@ -78,12 +78,12 @@ struct Body {
     cost: u64,
     /// What decides when Redis cannot.
     #[serde(default)]
-    #[schema(inline)]
     on_outage: Fallback,
 }
 
 /// What decides when Redis cannot.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OnOutage)]
 #[serde(rename_all = "lowercase")]
 enum Fallback {
     #[default]
