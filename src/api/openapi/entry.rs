@@ -5,6 +5,7 @@
 //! the very types that read and write them (`ToSchema`, `IntoParams`). Limits: `HEAD` is described as `GET` without its body.
 
 use serde_json::Value;
+use utoipa::ToSchema;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::link::LinkBuilder;
@@ -13,7 +14,6 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Ref, RefOr, Required, Response, ResponseBuilder};
-use utoipa::ToSchema;
 
 use super::headers;
 use crate::api::problem::Code;
@@ -144,7 +144,11 @@ impl Entry {
     /// An answer of type `T`.
     pub fn json<T: ToSchema>(mut self, status: u16, about: &str, headers: &[&str], example: Value) -> Self {
         let content = self.content_of::<T>(example);
-        self.answer(status, ResponseBuilder::new().description(about).content("application/json", content.build()), headers)
+        self.answer(
+            status,
+            ResponseBuilder::new().description(about).content("application/json", content.build()),
+            headers,
+        )
     }
 
     /// Any other answer.
@@ -190,14 +194,16 @@ impl Entry {
         if !self.about.is_empty() {
             operation = operation.description(Some(self.about));
         }
-        operation = self.parameters.iter().fold(operation, |operation, parameter| operation.parameter(parameter.clone()));
+        operation =
+            self.parameters.iter().fold(operation, |operation, parameter| operation.parameter(parameter.clone()));
         let shared = self.shared.iter().copied().chain((!self.is_public).then_some("X-Request-Timeout-Ms"));
         operation = shared.chain(["X-Request-Id"]).fold(operation, |operation, name| {
             operation.parameter_ref(Ref::new(format!("#/components/parameters/{name}")))
         });
-        operation = self.answers.iter().fold(operation, |operation, (status, response)| {
-            operation.response(status.to_string(), response.clone())
-        });
+        operation = self
+            .answers
+            .iter()
+            .fold(operation, |operation, (status, response)| operation.response(status.to_string(), response.clone()));
         for (status, reference) in failures {
             operation = operation.response(status.to_string(), reference);
         }

@@ -104,7 +104,10 @@ impl Failures {
         statuses.extend(COMMAND_STATUSES);
         statuses.sort_unstable();
         statuses.dedup();
-        statuses.into_iter().map(|status| (status, self.refer(format!("command-{status}"), || command(status)))).collect()
+        statuses
+            .into_iter()
+            .map(|status| (status, self.refer(format!("command-{status}"), || command(status))))
+            .collect()
     }
 
     fn refer(&mut self, name: String, response: impl FnOnce() -> Response) -> Ref {
@@ -135,14 +138,16 @@ fn document(group: &[Code]) -> Response {
         .property("code", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.clone())))
         .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([group[0].row().status])));
     let schema = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(only);
-    let examples = words.iter().map(|word| (*word, RefOr::<Example>::Ref(Ref::new(format!("#/components/examples/{word}")))));
+    let examples =
+        words.iter().map(|word| (*word, RefOr::<Example>::Ref(Ref::new(format!("#/components/examples/{word}")))));
     let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
     let response = ResponseBuilder::new().description(meanings(group)).content("application/problem+json", content);
     headers::add(response, &fields(group)).build()
 }
 
 fn meanings(group: &[Code]) -> String {
-    let lines = group.iter().map(|code| code.row()).map(|row| format!("- `{}`: {}. {}", row.code, row.title, row.way_out));
+    let lines =
+        group.iter().map(|code| code.row()).map(|row| format!("- `{}`: {}. {}", row.code, row.title, row.way_out));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -164,9 +169,8 @@ fn command(status: u16) -> Response {
     let (about, text) = told(status);
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("CommandError")));
     let example: Value = json!({ "error": text });
-    let response = ResponseBuilder::new()
-        .description(about)
-        .content("application/json", content.example(Some(example)).build());
+    let response =
+        ResponseBuilder::new().description(about).content("application/json", content.example(Some(example)).build());
     let mut fields = vec!["Collective-Outcome"];
     fields.extend(match status {
         401 => Some("WWW-Authenticate"),
@@ -179,11 +183,20 @@ fn command(status: u16) -> Response {
 /// What a status means in the dialect, and a text that comes with it.
 fn told(status: u16) -> (&'static str, &'static str) {
     match status {
-        400 => ("Redis refused the command, in its own words, or it is none", "ERR wrong number of arguments for 'get' command"),
+        400 => (
+            "Redis refused the command, in its own words, or it is none",
+            "ERR wrong number of arguments for 'get' command",
+        ),
         401 => ("No valid token", "WRONGPASS invalid or missing auth token"),
-        403 => ("The token may not do this", "NOPERM keys that begin with 'collective:' belong to the service: choose another name"),
+        403 => (
+            "The token may not do this",
+            "NOPERM keys that begin with 'collective:' belong to the service: choose another name",
+        ),
         408 => ("The request did not arrive in time", "ERR the request body did not arrive within 10000 ms"),
-        413 => ("Too large: the body, an argument, the batch, or the reply", "ERR the request body may have 16777216 bytes at most"),
+        413 => (
+            "Too large: the body, an argument, the batch, or the reply",
+            "ERR the request body may have 16777216 bytes at most",
+        ),
         414 => ("Path and query are too long", "ERR path and query have 9001 bytes, and may have 8192"),
         422 => (
             "An Idempotency-Key that cannot be honoured",
@@ -191,9 +204,18 @@ fn told(status: u16) -> (&'static str, &'static str) {
         ),
         431 => ("The head is too large", "ERR the head has 70 fields, and may have 64"),
         500 => ("The service made a mistake", "ERR the application has no state"),
-        501 => ("This Redis cannot run the call", "ERR this call needs the functions of Redis 7.0 or later; nothing was changed"),
-        503 => ("Redis is down or the service is full; nothing was changed", "UNAVAILABLE Redis is down, its circuit breaker is open; the command was not executed"),
-        504 => ("A write may have happened, or a read passed its deadline", "UNAVAILABLE the connection to Redis was lost; no reply came after sending: the command may have been executed, or may yet be"),
+        501 => (
+            "This Redis cannot run the call",
+            "ERR this call needs the functions of Redis 7.0 or later; nothing was changed",
+        ),
+        503 => (
+            "Redis is down or the service is full; nothing was changed",
+            "UNAVAILABLE Redis is down, its circuit breaker is open; the command was not executed",
+        ),
+        504 => (
+            "A write may have happened, or a read passed its deadline",
+            "UNAVAILABLE the connection to Redis was lost; no reply came after sending: the command may have been executed, or may yet be",
+        ),
         507 => ("Redis is out of memory", "OOM command not allowed when used memory > 'maxmemory'."),
         _ => ("Refused", "ERR refused"),
     }

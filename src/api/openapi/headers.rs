@@ -22,22 +22,54 @@ struct Asked {
 }
 
 const ANSWERED: &[Answered] = &[
-    Answered { name: "X-Request-Id", about: "The caller's id if it was well formed, else the service's own; the log has it, too.", schema: text },
-    Answered { name: "ETag", about: "The strong tag of the content: the same bytes have the same tag. Not of the lifetime.", schema: tag },
+    Answered {
+        name: "X-Request-Id",
+        about: "The caller's id if it was well formed, else the service's own; the log has it, too.",
+        schema: text,
+    },
+    Answered {
+        name: "ETag",
+        about: "The strong tag of the content: the same bytes have the same tag. Not of the lifetime.",
+        schema: tag,
+    },
     Answered {
         name: "Collective-Outcome",
         about: "What became of the call: `not_executed` (it changed nothing and never will), `unknown` (it may have, or may yet), `executed` \
                 (a definite answer after effects).",
         schema: outcome,
     },
-    Answered { name: "Retry-After", about: "Whole seconds to wait before asking again, computed by whoever said no and rounded up.", schema: count },
-    Answered { name: "Idempotency-Replayed", about: "`true` if an earlier request with the same Idempotency-Key had decided this answer.", schema: truth },
-    Answered { name: "Collective-TTL-Ms", about: "Remaining lifetime in milliseconds; absent when the key lives for ever.", schema: count },
-    Answered { name: "Age", about: "Seconds since the content was read from Redis; only on a stale read.", schema: count },
-    Answered { name: "Cache-Status", about: "Where a stale read came from (RFC 9211); only on a stale read.", schema: text },
+    Answered {
+        name: "Retry-After",
+        about: "Whole seconds to wait before asking again, computed by whoever said no and rounded up.",
+        schema: count,
+    },
+    Answered {
+        name: "Idempotency-Replayed",
+        about: "`true` if an earlier request with the same Idempotency-Key had decided this answer.",
+        schema: truth,
+    },
+    Answered {
+        name: "Collective-TTL-Ms",
+        about: "Remaining lifetime in milliseconds; absent when the key lives for ever.",
+        schema: count,
+    },
+    Answered {
+        name: "Age",
+        about: "Seconds since the content was read from Redis; only on a stale read.",
+        schema: count,
+    },
+    Answered {
+        name: "Cache-Status",
+        about: "Where a stale read came from (RFC 9211); only on a stale read.",
+        schema: text,
+    },
     Answered { name: "WWW-Authenticate", about: "How to say who is calling.", schema: text },
     Answered { name: "Allow", about: "The methods there are.", schema: text },
-    Answered { name: "Upstash-Sync-Token", about: "For SDKs that want to read their own writes; every read does.", schema: text },
+    Answered {
+        name: "Upstash-Sync-Token",
+        about: "For SDKs that want to read their own writes; every read does.",
+        schema: text,
+    },
 ];
 
 const ASKED: &[Asked] = &[
@@ -135,9 +167,7 @@ pub fn describe(components: ComponentsBuilder) -> ComponentsBuilder {
 /// Adds fields by their names, and the one every answer has.
 pub fn add(response: ResponseBuilder, names: &[&str]) -> ResponseBuilder {
     let names = names.iter().copied().chain(["X-Request-Id"]);
-    names.fold(response, |response, name| {
-        response.header_ref(name, Ref::new(format!("#/components/headers/{name}")))
-    })
+    names.fold(response, |response, name| response.header_ref(name, Ref::new(format!("#/components/headers/{name}"))))
 }
 
 #[cfg(test)]

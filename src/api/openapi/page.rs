@@ -69,7 +69,10 @@ static SERVED: LazyLock<Vec<File>> = LazyLock::new(|| {
 impl File {
     fn vendored(name: &'static str, config: &Arc<Config<'static>>) -> Option<Self> {
         let file = utoipa_swagger_ui::serve(name, config.clone()).ok().flatten()?;
-        let media_type = HeaderValue::from_str(&file.content_type).ok()?;
+        let media_type = match file.content_type.as_str() {
+            "text/html" => HeaderValue::from_static("text/html; charset=utf-8"),
+            other => HeaderValue::from_str(other).ok()?,
+        };
         let content = match file.bytes {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => Bytes::from(bytes),
@@ -163,7 +166,10 @@ mod tests {
     #[test]
     fn the_page_asks_this_origin_for_the_document_and_nobody_to_judge_it() {
         let script = content("swagger-initializer.js");
-        assert!(script.contains(r#""url": "../openapi.json""#) && script.contains(r#""validatorUrl": "none""#), "{script}");
+        assert!(
+            script.contains(r#""url": "../openapi.json""#) && script.contains(r#""validatorUrl": "none""#),
+            "{script}"
+        );
         assert!(!script.contains("{{"), "{script}");
     }
 }

@@ -43,7 +43,11 @@ fn page(about: &str, example: serde_json::Value) -> ResponseBuilder {
 
 fn problems() -> Entry {
     let page = page("All problems", json!({ "problems": [] }));
-    Entry::new(HttpMethod::Get, "/problems", "listProblems", "Every way a request can fail").order(20).answer(200, page, &[])
+    Entry::new(HttpMethod::Get, "/problems", "listProblems", "Every way a request can fail").order(20).answer(
+        200,
+        page,
+        &[],
+    )
 }
 
 fn problem() -> Entry {

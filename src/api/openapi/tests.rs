@@ -17,7 +17,10 @@ fn text() -> Value {
 fn operations(document: &Value) -> Vec<(String, Value)> {
     let paths = document["paths"].as_object().expect("paths");
     let each = paths.iter().flat_map(|(path, item)| {
-        item.as_object().expect("an item").iter().map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
+        item.as_object()
+            .expect("an item")
+            .iter()
+            .map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
     });
     each.collect()
 }

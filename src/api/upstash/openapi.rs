@@ -81,11 +81,17 @@ pub fn entries() -> Vec<Entry> {
         list(put("/multi-exec", "putTransaction", 721)),
         path(HttpMethod::Get, "getCommand", "Send a command in the path", 730).about(PATH),
         path(HttpMethod::Head, "headCommand", "Run a command as GET does, without the answer's content", 731),
-        path(HttpMethod::Post, "postCommand", "As GET, with a body", 732).bytes_body("The argument after those in the path.", ""),
-        path(HttpMethod::Put, "putCommandInPath", "As GET, with a body", 733).bytes_body("The argument after those in the path.", ""),
+        path(HttpMethod::Post, "postCommand", "As GET, with a body", 732)
+            .bytes_body("The argument after those in the path.", ""),
+        path(HttpMethod::Put, "putCommandInPath", "As GET, with a body", 733)
+            .bytes_body("The argument after those in the path.", ""),
     ];
     let streams = [HttpMethod::Get, HttpMethod::Post].into_iter().flat_map(streams);
-    let heads = ["/", "/pipeline", "/multi-exec"].into_iter().zip(["checkToken", "checkTokenOfPipeline", "checkTokenOfTransaction"]);
+    let heads = ["/", "/pipeline", "/multi-exec"].into_iter().zip([
+        "checkToken",
+        "checkTokenOfPipeline",
+        "checkTokenOfTransaction",
+    ]);
     let heads = heads.map(|(path, id)| {
         Entry::new(HttpMethod::Head, path, id, "Ask whether the token is good").order(750).empty(200, "It is", &[])
     });
@@ -94,7 +100,8 @@ pub fn entries() -> Vec<Entry> {
 
 const ONE: &str = "The body is the command as an array: its name and its arguments.";
 const PIPELINE: &str = "Each command is answered in its place; one that fails does not stop those behind it.";
-const TRANSACTION: &str = "Nobody else's commands come in between. If one is refused before it runs, none of them runs.";
+const TRANSACTION: &str =
+    "Nobody else's commands come in between. If one is refused before it runs, none of them runs.";
 const PATH: &str = "`/{command}/{argument}/...`: further segments are arguments, then the body, then each query parameter as its name and its \
                     value. The token may stand in the query as `_token`.";
 
@@ -143,8 +150,9 @@ fn stream(method: HttpMethod, path: &'static str, id: &str, order: u16) -> Entry
     let about = "Server-sent events without end: `data: subscribe,<channel>,<count>`, then `data: message,<channel>,<payload>`.";
     let content = ContentBuilder::new().example(Some(json!("data: subscribe,news,1\n\n"))).build();
     let response = ResponseBuilder::new().description("Events").content("text/event-stream", content);
-    Entry::new(method, path, id, "Hear messages as they are published")
-        .about(about)
-        .order(order)
-        .answer(200, response, &[])
+    Entry::new(method, path, id, "Hear messages as they are published").about(about).order(order).answer(
+        200,
+        response,
+        &[],
+    )
 }

@@ -15,7 +15,10 @@ const HELD: &[Code] = &[Code::ReservedName, Code::WrongType];
 pub fn entries() -> Vec<Entry> {
     let read = read();
     let head = read.head("inspectCounter", "Ask whether there is such a counter");
-    vec![increment(), read, head, delete()].into_iter().map(|entry| entry.tag("counters").parameter(name("name", NAME, "visits"))).collect()
+    vec![increment(), read, head, delete()]
+        .into_iter()
+        .map(|entry| entry.tag("counters").parameter(name("name", NAME, "visits")))
+        .collect()
 }
 
 const NAME: &str = "The counter's name: the Redis key of the same name.";

@@ -49,7 +49,9 @@ fn encoded(required: Required) -> Parameter {
     let parameter = ParameterBuilder::new()
         .name(NAME)
         .parameter_in(ParameterIn::Query)
-        .description(Some("The key as base64url (RFC 4648): the only way to name `.`, `..`, the empty key, and what is no UTF-8."))
+        .description(Some(
+            "The key as base64url (RFC 4648): the only way to name `.`, `..`, the empty key, and what is no UTF-8.",
+        ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some(rule))));
     let parameter = match required {
         Required::True => parameter.example(Some(json!("_w"))),
@@ -76,7 +78,10 @@ fn put(path: &'static str, id: &str) -> Entry {
 fn content() -> ResponseBuilder {
     ResponseBuilder::new()
         .description("The content, as bytes; as JSON where that is accepted and it is JSON")
-        .content("application/octet-stream", ContentBuilder::new().schema(Some(bytes())).example(Some(json!("hello"))).build())
+        .content(
+            "application/octet-stream",
+            ContentBuilder::new().schema(Some(bytes())).example(Some(json!("hello"))).build(),
+        )
         .content("application/json", ContentBuilder::new().schema(Some(anything())).build())
 }
 

@@ -23,7 +23,8 @@ pub fn entries() -> Vec<Entry> {
 fn take() -> Entry {
     let about = "A refusal is an answer like any other: 200 with `allowed: false`. `on_outage` says what decides when Redis cannot: \
                  `closed` (503), `open` (granted unseen), or `local` (this instance, with its share).";
-    let told = json!({ "allowed": true, "remaining": 9, "retry_after_ms": 0, "reset_after_ms": 1000, "decided_by": "redis" });
+    let told =
+        json!({ "allowed": true, "remaining": 9, "retry_after_ms": 0, "reset_after_ms": 1000, "decided_by": "redis" });
     Entry::new(HttpMethod::Post, "/v1/limiters/{name}/take", "takeFromLimiter", "Take tokens, all or none")
         .about(about)
         .order(400)

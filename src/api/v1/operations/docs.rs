@@ -19,7 +19,12 @@ pub fn entries() -> Vec<Entry> {
         .tag("operations")
         .order(600)
         .parameter(path("key", "The request's Idempotency-Key.", "order-4711", key))
-        .json::<Told>(200, "What became of it, with its answer if it was executed", &[], json!({ "outcome": "not_executed" }))
+        .json::<Told>(
+            200,
+            "What became of it, with its answer if it was executed",
+            &[],
+            json!({ "outcome": "not_executed" }),
+        )
         .fails(&[NAMED, BODILESS, WRITES, ATOMIC]);
     let head = get.head("settleOperationQuietly", "As GET, without the answer's content");
     vec![get, head]

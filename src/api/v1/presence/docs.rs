@@ -15,7 +15,10 @@ pub fn entries() -> Vec<Entry> {
     let look = look();
     let head = look.head("checkRoom", "Ask as GET does, without the answer's content");
     let entries = vec![beat(), look, head, leave()];
-    entries.into_iter().map(|entry| entry.tag("presence").parameter(name("room", "The room's name.", "lobby"))).collect()
+    entries
+        .into_iter()
+        .map(|entry| entry.tag("presence").parameter(name("room", "The room's name.", "lobby")))
+        .collect()
 }
 
 fn member() -> utoipa::openapi::path::Parameter {
