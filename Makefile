@@ -31,7 +31,7 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/ensure redis
 	@tools/test-acl $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus, schemathesis
 	@tools/ensure redis curl
 	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
@@ -40,6 +40,7 @@ e2e: binary ## start the binary and use it from outside: curl, promtool, freezes
 	tests/e2e/cors.sh $(BINARY)
 	tests/e2e/page.sh $(BINARY)
 	tests/e2e/observability.sh $(BINARY)
+	tests/e2e/openapi.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check

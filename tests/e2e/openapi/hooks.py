@@ -1,4 +1,4 @@
-"""Where generated data would test the clock, the generator or its own earlier requests, and not the service."""
+"""Mends generated requests that would test the clock, the generator or earlier requests, and not the service."""
 
 import itertools
 import re
