@@ -1,6 +1,6 @@
 //! The command line: `collective [verb] [--config FILE]`.
 //!
-//! Why by hand: one option and eight verbs; a parser crate would be the largest part of this file's binary size and
+//! Why by hand: one option and nine verbs; a parser crate would be the largest part of this file's binary size and
 //! decide the exit code for us. A command line that makes no sense is a configuration that is refused, hence 78 like
 //! any other (product contract: 0, 1 and 78 are the only exit codes). Limits: parsing only, nothing is run here.
 
@@ -28,6 +28,7 @@ Verbs:
   check-config   list every mistake in the configuration, then exit
   migrate        apply pending migrations to Redis, then exit
   healthcheck    ask the running service whether it is ready (for containers)
+  token          print the root token, for a script or a shell outside a container
   openapi        print the OpenAPI document
   version        print the version
   help           print this text
@@ -51,6 +52,8 @@ pub enum Verb {
     Migrate,
     /// Ask the running service whether it is ready.
     Healthcheck,
+    /// Print the root token.
+    Token,
     /// Print the OpenAPI document.
     Openapi,
     /// Print the version.
@@ -62,11 +65,12 @@ pub enum Verb {
 }
 
 /// The words of the verbs.
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
     ("serve", Verb::Serve),
     ("check-config", Verb::CheckConfig),
     ("migrate", Verb::Migrate),
     ("healthcheck", Verb::Healthcheck),
+    ("token", Verb::Token),
     ("openapi", Verb::Openapi),
     ("version", Verb::Version),
     ("help", Verb::Help),
