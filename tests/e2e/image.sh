@@ -73,12 +73,14 @@ ok "the image is at most 25 MiB: $(awk "BEGIN { printf \"%.1f MiB\", $bytes / 10
 buildah rm "$container" >/dev/null
 describe() { buildah inspect --type image --format "$1" "$image"; }
 [ "$(describe '{{.OCIv1.Config.User}}')" = 65532:65532 ] || fail "the image's user is a number and not root"
-for label in title version licenses revision created; do
-    describe '{{json .OCIv1.Config.Labels}}' | grep -q "\"org.opencontainers.image.$label\":" || fail "the image has the label $label"
+for label in title description version licenses revision created; do
+    [ -n "$(describe "{{index .OCIv1.Config.Labels \"org.opencontainers.image.$label\"}}")" ] ||
+        fail "the image has the label org.opencontainers.image.$label"
 done
-[ "$(describe '{{json .OCIv1.Config.ExposedPorts}}')" = '{"8080/tcp":{}}' ] || fail "only the callers' port is exposed"
-describe '{{json .Docker.config.Healthcheck}}' | grep -q '"collective","healthcheck"\|bin/collective","healthcheck"' ||
-    fail "the health check is our own verb" "$(describe '{{json .Docker.config.Healthcheck}}')"
+[ "$(describe '{{.OCIv1.Config.ExposedPorts}}')" = 'map[8080/tcp:{}]' ] ||
+    fail "only the callers' port is exposed" "$(describe '{{.OCIv1.Config.ExposedPorts}}')"
+[ "$(describe '{{.Docker.Config.Healthcheck.Test}}')" = '[CMD /usr/local/bin/collective healthcheck]' ] ||
+    fail "the health check is our own verb" "$(describe '{{.Docker.Config.Healthcheck.Test}}')"
 ok "user, labels, port and health check are as they should be"
 
 # --- The service beside a Redis.

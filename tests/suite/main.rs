@@ -29,6 +29,7 @@ mod outcomes;
 mod problems;
 mod promises;
 mod readme;
+mod rolling;
 mod scripts;
 mod secrets;
 mod steady;

@@ -4,6 +4,7 @@
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`app`]: the built binary as a child process;
+//! - [`balancer`]: follows the readiness of several of them;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
@@ -18,6 +19,7 @@
 #![allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one day use")]
 
 pub mod app;
+pub mod balancer;
 pub mod client;
 pub mod events;
 pub mod eventually;
@@ -26,6 +28,7 @@ pub mod redis;
 pub mod resp;
 
 pub use app::{App, Ended};
+pub use balancer::Balancer;
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
