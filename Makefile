@@ -7,6 +7,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
 FUZZ_SECONDS ?= 180
+RULE := deploy/kubernetes/overlays/prod/prometheusrule.yaml
 PAGES := commands dialect errors configuration metrics
 
 # cargo-nextest where it is installed, else cargo's own runner.
@@ -27,11 +28,14 @@ test: ## run every test; real Redis servers on free ports, nothing mocked
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
+# The image is built with the profile that builds faster; `make image` builds the one that is shipped.
+e2e: binary ## use the program from outside: curl, freezes, kills, the published SDKs, its images, its manifests
 	@tools/ensure redis curl
 	@tools/ensure promtool || true
 	tests/e2e/run.sh $(BINARY)
 	tests/e2e/sdk.sh $(BINARY)
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/kubernetes.sh || test $$? -eq 77
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -48,12 +52,14 @@ docs: binary ## write docs/*.md anew from the tables in the code
 		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
 		echo "docs/$$page.md"; \
 	done
+	@tools/prometheusrule > $(RULE).new && mv $(RULE).new $(RULE) && echo "$(RULE)"
 
 docs-check: binary ## fail when docs/*.md differ from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
 	done
-	@echo "$(words $(PAGES)) generated pages are up to date"
+	@tools/prometheusrule | diff -u $(RULE) - || { echo "$(RULE) is out of date: run make docs"; exit 1; }
+	@echo "$(words $(PAGES)) generated pages and $(RULE) are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }
@@ -74,8 +80,8 @@ audit: ## licences and sources of the dependencies
 	@tools/licences || test $$? -eq 77
 	@tools/audit || test $$? -eq 77
 
-image: ## the container image (not built yet)
-	@echo "not built yet: there is no Dockerfile in this version"; exit 1
+image: ## build the container images, with docker or without any daemon
+	tools/image
 
 clean: ## remove what cargo built; data in .collective stays
 	$(CARGO) clean
