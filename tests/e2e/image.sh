@@ -22,7 +22,8 @@ containers=()
 cleanup() {
     local container
     for container in "${containers[@]}"; do podman rm --force --volumes --time 2 "$container" >/dev/null 2>&1 || true; done
-    [ -z "$redis" ] || kill -KILL "$redis" 2>/dev/null || true
+    # The shell's own remark about it would stand between the results.
+    [ -z "$redis" ] || { kill -KILL "$redis" && wait "$redis" || true; } 2>/dev/null
     rm -rf "$work"
 }
 trap cleanup EXIT

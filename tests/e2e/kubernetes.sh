@@ -13,8 +13,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/e2e/containers.sh
 . "$here/containers.sh"
 
-readonly image=localhost/collective:e2e pod=collective-pod
-readonly token=e2e-kubernetes-root-token-3b8e2f1c7a90 redis_password=e2e-kubernetes-redis-password-90bd14
+readonly image=localhost/collective:e2e
+readonly given_token=e2e-kubernetes-root-token-3b8e2f1c7a90 given_password=e2e-kubernetes-redis-password-90bd14
 # The oldest version whose clusters still get fixes somewhere, and the newest one the schemas know.
 readonly versions="1.29 1.37"
 tools=$root/target/e2e/kubernetes
@@ -22,9 +22,17 @@ work=$tools/work
 redis=
 played=
 
+# Also what podman made of the Secret.
+take_down() {
+    podman play kube --down "$work/play.yaml" >/dev/null 2>&1 || true
+    podman volume rm --force collective >/dev/null 2>&1 || true
+    podman secret rm collective >/dev/null 2>&1 || true
+}
+
 cleanup() {
-    [ -z "$redis" ] || kill -KILL "$redis" 2>/dev/null || true
-    [ -z "$played" ] || podman play kube --down "$work/play.yaml" >/dev/null 2>&1 || true
+    # The shell's own remark about it would stand between the results.
+    [ -z "$redis" ] || { kill -KILL "$redis" && wait "$redis" || true; } 2>/dev/null
+    [ -z "$played" ] || take_down
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -117,8 +125,8 @@ secretGenerator:
     options:
       disableNameSuffixHash: true
     literals:
-      - root-token=$token
-      - redis-password=$redis_password
+      - root-token=$given_token
+      - redis-password=$given_password
 patches:
   - patch: '[{"op": "replace", "path": "/data/COLLECTIVE_REDIS__URL", "value": "redis://127.0.0.1:6379"}]'
     target:
@@ -129,13 +137,22 @@ patches:
       kind: Deployment
 KUSTOMIZATION
 kubectl kustomize "$work" >"$work/play.yaml" || fail "the test's overlay can be rendered"
-podman play kube --down "$work/play.yaml" >/dev/null 2>&1 || true
+take_down
 played=yes
 podman play kube --network none "$work/play.yaml" >"$work/played" 2>&1 || fail "podman plays the manifests" "$(cat "$work/played")"
 container=$(podman ps --all --format '{{.Names}}' | grep 'collective.*-collective$' | head -n 1)
 [ -n "$container" ] || fail "podman plays the gateway" "$(cat "$work/played")" "$(podman ps --all)"
 process=$(podman inspect --format '{{.State.Pid}}' "$container")
 inside() { nsenter --target "$process" --net "$@"; }
+# The secrets as they are mounted: podman before 4.4 mounts the base64 text, later ones and clusters what it stands for.
+mounted() { cat "/proc/$process/root/run/secrets/collective/$1"; }
+token=$(mounted root-token) redis_password=$(mounted redis-password)
+for value in "$token" "$redis_password"; do
+    case $value in
+    "$given_token" | "$given_password" | "$(printf %s "$given_token" | base64 -w 0)" | "$(printf %s "$given_password" | base64 -w 0)") ;;
+    *) fail "the secrets are mounted" ;;
+    esac
+done
 printf 'user default off\nuser collective on >%s ~* &* +@all\n' "$redis_password" >"$work/users.acl"
 # Not through `inside`: the process to end must be Redis and not a shell around it.
 nsenter --target "$process" --net redis-server --port 6379 --bind 127.0.0.1 --save '' --dir "$work" --logfile "$work/redis.log" --daemonize no \
