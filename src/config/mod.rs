@@ -39,8 +39,8 @@ pub use origin::ANY as ANY_ORIGIN;
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server,
-    Settings, Streams, Topology,
+    Announce, Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry,
+    Server, Settings, Streams, Topology,
 };
 
 use kind::Leaf;

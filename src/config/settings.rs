@@ -80,6 +80,8 @@ pub struct Server {
     pub client_write_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// For whom the lines at the start are written.
+    pub announce: Announce,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
     /// Where the security policy can be read; `None` = nowhere named.
@@ -326,6 +328,16 @@ pub struct Traces {
     pub timeout: Duration,
     /// Spans that may wait.
     pub queue: usize,
+}
+
+/// `server.announce`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Announce {
+    /// Somebody at a shell of this machine.
+    Local,
+    /// Somebody outside the container the service runs in.
+    Container,
 }
 
 /// `drain.*`: stopping.

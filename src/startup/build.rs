@@ -156,6 +156,20 @@ fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Opt
     }
 }
 
+/// The root token of a service with these settings, without touching what it holds; nothing is made.
+pub(super) fn root_token_in_force(settings: &Settings) -> Result<Secret, BuildError> {
+    if let Some(token) = &settings.auth.root_token {
+        return Ok(token.clone());
+    }
+    let kept = DataDir::kept_root_token(&settings.data_dir).map_err(|error| BuildError::Failed(error.to_string()))?;
+    kept.ok_or_else(|| {
+        let directory = settings.data_dir.display();
+        BuildError::Failed(format!(
+            "there is no root token in {directory} (data_dir) yet: start the service, it makes one"
+        ))
+    })
+}
+
 fn static_tokens(settings: &Settings) -> StaticTokens {
     let auth = &settings.auth;
     StaticTokens {

@@ -49,6 +49,7 @@ mod problems;
 mod promises;
 mod readme;
 mod redis_acl;
+mod rolling;
 mod scripts;
 mod secrets;
 mod steady;

@@ -100,6 +100,11 @@ impl Client {
         Client { http, public, operator, token: None, headers: Vec::new() }
     }
 
+    /// Whether the other speaks to the same program, started once.
+    pub fn is_of(&self, other: &Client) -> bool {
+        (self.public, self.operator) == (other.public, other.operator)
+    }
+
     /// The same with this bearer token.
     pub fn token(&self, token: &str) -> Client {
         Client { token: Some(token.to_owned()), ..self.clone() }
