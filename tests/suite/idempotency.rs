@@ -275,7 +275,12 @@ async fn a_hundred_thousand_increments_over_a_bad_link_are_a_hundred_thousand() 
     const CALLERS: u64 = 64;
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 14);
-    let app = App::with_redis(&proxy.url()).set("breaker.failure_ratio", "0.9").start().await;
+    // About one call a connection: what is lost with one is then one call, and not all that share it.
+    let app = App::with_redis(&proxy.url())
+        .set("breaker.failure_ratio", "0.9")
+        .set("redis.connections_per_worker", 32)
+        .start()
+        .await;
     eventually(PATIENCE, async || {
         app.client().post("/v1/counters/warm/increment", &json!({ "by": 1, "max": 9 })).await.status == 200
     })
