@@ -11,7 +11,8 @@ use redis_rs::{Arg, Cmd, Pipeline, RedisResult};
 use super::Reply;
 use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
-use super::error::{Judge, Meaning, meaning};
+use super::error::{Judge, Meaning, Outcome, meaning};
+use super::writes::{Touched, touched_by, touched_in};
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
@@ -254,6 +255,15 @@ impl Cargo for Command {
             _ => None,
         }
     }
+
+    fn changed(&self, reply: &Reply) -> bool {
+        !matches!(reply, Reply::ServerError(error) if self.judge.outcome(error) == Outcome::NotExecuted)
+    }
+
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>)) {
+        let list = ArgumentList::of(&self.cmd);
+        touched_by(self.spec(), list.as_slice(), self.judge.runs_foreign_code(), tell);
+    }
 }
 
 impl Cargo for Batch {
@@ -288,6 +298,14 @@ impl Cargo for Batch {
                 |reply| matches!(reply, Reply::ServerError(error) if meaning(error.code()) == Meaning::Unavailable),
             );
         all_unavailable.then_some(Meaning::Unavailable)
+    }
+
+    fn changed(&self, replies: &Vec<Reply>) -> bool {
+        !self.code.is_empty() || replies.iter().any(|reply| !matches!(reply, Reply::ServerError(_)))
+    }
+
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>)) {
+        touched_in(&self.pipeline, tell);
     }
 }
 

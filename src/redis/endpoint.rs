@@ -18,6 +18,7 @@ use super::functions::Functions;
 use super::link::Link;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
+use super::writes::Writes;
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::detectors::{ConnectDetector, StallDetector};
@@ -53,6 +54,7 @@ pub struct Endpoint {
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
     subscriptions: Arc<Subscriptions>,
     pub(super) functions: Functions,
+    writes: Writes,
 }
 
 /// What the keeper last learned of the server.
@@ -140,6 +142,7 @@ impl Endpoint {
             suspicion: Notify::new(),
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             functions: Functions::default(),
+            writes: Writes::default(),
             address,
             settings,
             metrics,
@@ -166,6 +169,11 @@ impl Endpoint {
     /// Who reads which channels.
     pub fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
+    }
+
+    /// Where writes of callers are told.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// Everything an operator may want to see, at one moment.

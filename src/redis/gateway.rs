@@ -125,8 +125,10 @@ impl Gateway {
         self.endpoint.budget.deposit();
         let call =
             Call { gateway: self, cargo, deadline, past: Past::default(), outcome: Outcome::NotExecuted, attempts: 0 };
+        let mut notice = self.endpoint.writes().notice(cargo);
         let result = call.run().await;
-        drop(slot);
+        notice.settle(&result);
+        drop((slot, notice));
         result
     }
 

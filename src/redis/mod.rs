@@ -14,6 +14,7 @@
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
+//! | `writes` | who hears of writes |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
 //! | `embedded` | the private server child |
@@ -37,6 +38,7 @@ mod settings;
 mod subscriptions;
 mod transaction;
 mod watch;
+mod writes;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
@@ -50,6 +52,7 @@ pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,
 };
 pub use transaction::{Ending, Transaction, cause};
+pub use writes::{Interest, Touched, Witness, Writes};
 
 /// A definite answer and how many attempts it took.
 #[derive(Debug)]

@@ -2,13 +2,15 @@
 //!
 //! A resource gets a [`Namespace`] and a [`crate::redis::Gateway`], never a token: who may call is decided before. A key is
 //! exactly one plain Redis string and a counter one integer string, so that both dialects and any Redis tool see the same.
-//! What takes more than one command runs as one function inside Redis (`atomic`).
+//! What takes more than one command runs as one function inside Redis (`atomic`). Reads may be answered from the past while Redis
+//! does not answer ([`stale`]).
 
 mod atomic;
 pub mod counters;
 mod failure;
 pub mod keys;
 mod namespace;
+pub mod stale;
 
 pub use atomic::{Decided, Once};
 pub use failure::{Failure, FailureKind};
