@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod path;
 pub mod problem;
 pub mod report;
+pub mod stale;
 pub mod surface;
 pub mod trace_context;
 pub mod upstash;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub failures: report::FailureLog,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
+    /// What reads were told last, for callers who take it while Redis does not answer.
+    pub stale: Arc<stale::Answers>,
 }
 
 /// One worker's state.

@@ -35,8 +35,8 @@ pub use mistake::{Mistake, Source};
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, Requests, Retry, Server, Settings, Streams,
-    Topology,
+    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, Requests, Retry, Server, Settings, Stale,
+    Streams, Topology,
 };
 
 use kind::Leaf;

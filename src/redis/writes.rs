@@ -128,8 +128,9 @@ pub(super) fn touched_by(
     if foreign_code || catalogue::key_positions(spec, args, &mut positions).is_err() {
         return tell(Touched::Everything);
     }
-    // A write without a key is one to all of them (FLUSHDB). What is no write to Redis changes no data (PUBLISH).
-    if positions.is_empty() && spec.flags.contains(&"write") {
+    // A write without a key is one to all of them (FLUSHDB). What is no write to Redis changes no data (PUBLISH), nor do libraries
+    // of functions, which are no keys.
+    if positions.is_empty() && spec.flags.contains(&"write") && !spec.name.starts_with("FUNCTION|") {
         return tell(Touched::Everything);
     }
     positions.iter().filter_map(|at| args.at(*at)).for_each(|key| tell(Touched::Key(key)));
@@ -188,6 +189,7 @@ mod tests {
             ("XREADGROUP GROUP g c STREAMS s >", &["s"]),
             ("PUBLISH channel m", &[]),
             ("SCRIPT LOAD x", &[]),
+            ("FUNCTION LOAD x", &[]),
         ] {
             assert_eq!(told(&command(call)), keys, "{call}");
         }

@@ -55,7 +55,7 @@ pub struct Written {
 }
 
 /// What is known of a key without its content.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Tag of the content.
     pub etag: ETag,

@@ -15,6 +15,7 @@ use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
+use crate::resources::stale::Limits;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
@@ -92,6 +93,7 @@ impl Built {
             census: Census::new(connection_limits(&settings), metrics.clone()),
             failures: api::report::FailureLog::default(),
             scripts: api::upstash::scripts::Scripts::default(),
+            stale: stale(&settings, &endpoint),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
     }
@@ -188,6 +190,14 @@ fn api_settings(settings: &Settings) -> api::Settings {
         security_contact: settings.server.security_contact.clone(),
         heartbeat: settings.streams.heartbeat,
     }
+}
+
+/// The memory of answers, told of every write that goes through a gateway of this endpoint.
+fn stale(settings: &Settings, endpoint: &Endpoint) -> Arc<api::stale::Answers> {
+    let limits = Limits { bytes: settings.stale.max_bytes, answer_bytes: settings.stale.max_value_bytes };
+    let answers = Arc::new(api::stale::Answers::new(limits, endpoint.writes().interest().clone()));
+    endpoint.writes().tell(answers.clone());
+    answers
 }
 
 fn connection_limits(settings: &Settings) -> census::Limits {

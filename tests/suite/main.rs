@@ -31,6 +31,7 @@ mod promises;
 mod readme;
 mod scripts;
 mod secrets;
+mod stale;
 mod steady;
 mod subscribe;
 mod tokens;

@@ -14,7 +14,7 @@ const FULL: &str = "full-7f3c9e1d2b8a4650917263544a5b6c7d";
 const READER: &str = "reader-0a1b2c3d4e5f60718293a4b5c6d7e8";
 
 /// What `printf %s "$TOKEN" | sha256sum` prints, without the file name.
-fn digest(token: &str) -> String {
+pub fn digest(token: &str) -> String {
     let mut program =
         Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sha256sum of coreutils");
     program.stdin.take().expect("its input").write_all(token.as_bytes()).expect("the token is read");

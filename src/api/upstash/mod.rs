@@ -32,6 +32,7 @@ mod subscribe;
 mod sync;
 mod typed_scan;
 
+use actix_web::body::MessageBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
@@ -109,6 +110,6 @@ fn allowed(route: Route<'_>) -> &'static str {
     }
 }
 
-fn success(out: Vec<u8>) -> HttpResponse {
+fn success(out: impl MessageBody + 'static) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).insert_header((sync::TOKEN, sync::fresh())).body(out)
 }

@@ -16,6 +16,7 @@ use validator::Validate;
 use super::super::{body, path};
 use super::{Caller, query, wrong_method};
 use crate::api::problem::{Code, Problem};
+use crate::api::stale::{self, Recall};
 use crate::redis::catalogue::Lane;
 use crate::resources::keys::{ETag, Keys};
 use crate::security::{ReadKeys, WriteKeys};
@@ -70,26 +71,27 @@ async fn get(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpRespo
     let at = |problem: Problem| problem.at(&request);
     let key = key(&request).map_err(at)?;
     let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let found =
-        keys.get(&key, caller.0.allowance.without_body()).await.map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let recall = Recall::of_name(&request, &caller.0, "GET /v1/keys", &key);
+    let (found, age) = stale::read(recall, keys.get(&key, caller.0.allowance.without_body())).await.map_err(at)?;
     let content = found.value.ok_or_else(|| at(missing(found.attempts)))?;
     let unacceptable = || Problem::decided(Code::NotAcceptable, UNACCEPTABLE, found.attempts);
     let media_type = media_type(&request, &content).ok_or_else(|| at(unacceptable()))?;
     let etag = tag(&ETag::of(&content));
-    Ok(HttpResponse::Ok()
+    let mut response = HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::ETAG, etag))
-        .body(content))
+        .body(content);
+    age.inspect(|age| age.mark(response.headers_mut()));
+    Ok(response)
 }
 
 async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let at = |problem: Problem| problem.at(&request);
     let key = key(&request).map_err(at)?;
     let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let found = keys
-        .inspect(&key, caller.0.allowance.without_body())
-        .await
-        .map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let recall = Recall::of_name(&request, &caller.0, "HEAD /v1/keys", &key);
+    let inspected = keys.inspect(&key, caller.0.allowance.without_body());
+    let (found, age) = stale::read(recall, inspected).await.map_err(at)?;
     let facts = found.value.ok_or_else(|| at(missing(found.attempts)))?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, BYTES)).insert_header((header::ETAG, tag(&facts.etag)));
@@ -98,10 +100,10 @@ async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResp
         response.insert_header((TTL, HeaderValue::from(millis)));
     }
     response.no_chunking(facts.length as u64);
-    Ok(response.body(actix_web::body::SizedStream::new(
-        facts.length as u64,
-        futures_util::stream::empty::<Result<_, std::io::Error>>(),
-    )))
+    let nothing = futures_util::stream::empty::<Result<_, std::io::Error>>();
+    let mut response = response.body(actix_web::body::SizedStream::new(facts.length as u64, nothing));
+    age.inspect(|age| age.mark(response.headers_mut()));
+    Ok(response.map_into_boxed_body())
 }
 
 async fn delete(caller: Caller<WriteKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
