@@ -13,7 +13,7 @@ PAGES := commands dialect errors configuration metrics
 SUITE = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e lint fmt doc docs docs-check bench chaos fuzz audit image clean binary
+.PHONY: help run test test-acl e2e lint fmt doc docs docs-check bench chaos fuzz audit image clean binary
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,11 +27,19 @@ test: ## run every test; real Redis servers on free ports, nothing mocked
 	$(CARGO) test $(CARGO_FLAGS) --doc
 	$(CARGO) $(SUITE) $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs
+test-acl: ## run the suite once more, against Redis servers started from deploy/redis
+	@tools/ensure redis
+	@tools/test-acl $(CARGO_FLAGS)
+
+e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus
 	@tools/ensure redis curl
-	@tools/ensure promtool || true
+	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
+	@! command -v node >/dev/null || tools/ensure chromium || true
 	tests/e2e/sdk.sh $(BINARY)
+	tests/e2e/cors.sh $(BINARY)
+	tests/e2e/page.sh $(BINARY)
+	tests/e2e/observability.sh $(BINARY)
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -43,17 +51,20 @@ fmt: ## format the sources
 doc: ## the crate's own documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-docs: binary ## write docs/*.md anew from the tables in the code
+docs: binary ## write docs/*.md and deploy/redis/users.acl anew from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
 		echo "docs/$$page.md"; \
 	done
+	@$(BINARY) docs users-acl > deploy/redis/users.acl.new && mv deploy/redis/users.acl.new deploy/redis/users.acl
+	@echo "deploy/redis/users.acl"
 
-docs-check: binary ## fail when docs/*.md differ from the tables in the code
+docs-check: binary ## fail when docs/*.md or deploy/redis/users.acl differ from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
 	done
-	@echo "$(words $(PAGES)) generated pages are up to date"
+	@$(BINARY) docs users-acl | diff -u deploy/redis/users.acl - || { echo "deploy/redis/users.acl is out of date: run make docs"; exit 1; }
+	@echo "$(words $(PAGES)) generated pages and deploy/redis/users.acl are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }
@@ -70,9 +81,13 @@ fuzz: ## feed the parsers for FUZZ_SECONDS each (180); needs cargo-fuzz
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 || exit 1; \
 	done
 
-audit: ## licences and sources of the dependencies
+# cargo-deny is compiled here and not in .ci/run, which uses it where it is: three minutes are too many for every run.
+audit: ## licences and sources of the dependencies, workflows, committed secrets
 	@tools/licences || test $$? -eq 77
+	@tools/ensure cargo-deny || true
 	@tools/audit || test $$? -eq 77
+	@tools/scan || test $$? -eq 77
+	@tools/placeholders || echo "(the places above are the operator's to fill in before this is published)"
 
 image: ## the container image (not built yet)
 	@echo "not built yet: there is no Dockerfile in this version"; exit 1

@@ -7,11 +7,13 @@
 -- Calling: FCALL collective_v1_<name> <n> key... [record] <fingerprint> <lifetime_ms> argument...
 -- With a fingerprint the last key is the record of this very request: its effect and its record are written together, and a
 -- second arrival gets the first one's answer. Answers: {'done', reply}, {'replayed', reply}, {'mismatch'} (same record, other
--- request), {'settled'} (the record was settled as not executed, and stays so).
+-- request), {'settled'} (the record was settled as not executed, and stays so). An answer that does not keep, such as one that tells
+-- what is left of a time, is freshened with `again(keys, args, reply)` before it is told again.
 
-local SETTLED = ''
+-- The fingerprint of a record that was settled. No request has it.
+local SETTLED = 'settled'
 
-local function once(body)
+local function once(name, body, again)
   return function(keys, args)
     local fingerprint, lifetime = table.remove(args, 1), table.remove(args, 1)
     if fingerprint == '' then
@@ -20,23 +22,39 @@ local function once(body)
     local record = table.remove(keys)
     local stored = redis.call('GET', record)
     if stored then
-      local known, reply = cmsgpack.unpack(stored)
+      local known, _, reply = cmsgpack.unpack(stored)
       if known == SETTLED then
         return {'settled'}
       end
       if known ~= fingerprint then
         return {'mismatch'}
       end
-      return {'replayed', reply}
+      return {'replayed', again and again(keys, args, reply) or reply}
     end
     local reply = body(keys, args)
-    redis.call('SET', record, cmsgpack.pack(fingerprint, reply), 'PX', lifetime)
+    redis.call('SET', record, cmsgpack.pack(fingerprint, name, reply), 'PX', lifetime)
     return {'done', reply}
   end
 end
 
-local function define(name, body)
-  redis.register_function('collective_v1_' .. name, once(body))
+-- `again` freshens an answer that is told again.
+local function define(name, body, again, flags)
+  redis.register_function{function_name = 'collective_v1_' .. name, callback = once(name, body, again), flags = flags or {}}
+end
+
+-- Whether a write under a fencing token may be applied: 0003_leases defines it.
+local admits
+
+-- For writes that may be made under a fencing token. It is the first argument, '' for none; with one, the key of its lease is the
+-- last key before the record. The record is asked first, so that a repetition learns what was decided and not what is newer.
+local function define_fenced(name, body, flags)
+  define(name, function(keys, args)
+    local token = table.remove(args, 1)
+    if token ~= '' and not admits(table.remove(keys), token) then
+      return {'fenced'}
+    end
+    return body(keys, args)
+  end, nil, flags)
 end
 
 -- For functions that change nothing: no record, the answer as it is, and callable with FCALL_RO.

@@ -1,7 +1,8 @@
 -- Counters: one integer string each, bounded, exact over 64 bits.
 --
--- collective_v1_counter_increment counter | by min max on_limit ttl_ms        ('' = none)
--- Answers {'ok', value}, {'clamped', value}, {'min' | 'max', value} (refused, value kept), {'overflow', value}, {'type'}.
+-- collective_v1_counter_increment counter [lease] | token by min max on_limit ttl_ms        ('' = none)
+-- Answers {'ok', value}, {'clamped', value}, {'min' | 'max', value} (refused, value kept), {'overflow', value}, {'type'},
+-- {'fenced'}.
 --
 -- A bound bites only in the direction of the step: a counter beyond its bound may always come back. The lifetime is set when
 -- the increment creates the counter, and later increments do not move it, so that a counter of a day ends with its day.
@@ -24,7 +25,7 @@ local function overflowed(old, by, min, max)
   return bounded(old, is_less(by, '0') and '-9223372036854775809' or '9223372036854775808', by, min, max)
 end
 
-define('counter_increment', function(keys, args)
+define_fenced('counter_increment', function(keys, args)
   local counter = keys[1]
   local by, min, max, on_limit, ttl_ms = unpack(args)
   local stored = string_at(counter)

@@ -1,6 +1,6 @@
 //! The command line: `collective [verb] [--config FILE]`.
 //!
-//! Why by hand: one option and eight verbs; a parser crate would be the largest part of this file's binary size and
+//! Why by hand: one option and nine verbs; a parser crate would be the largest part of this file's binary size and
 //! decide the exit code for us. A command line that makes no sense is a configuration that is refused, hence 78 like
 //! any other (product contract: 0, 1 and 78 are the only exit codes). Limits: parsing only, nothing is run here.
 
@@ -26,9 +26,11 @@ Usage: collective [VERB] [--config FILE]
 Verbs:
   serve          run the service (default)
   check-config   list every mistake in the configuration, then exit
-  migrate        apply pending migrations to Redis, then exit
+  migrate        apply pending migrations to Redis, then exit; --status only shows them, --repair loads the functions
+                 of this version and rewrites the record, whatever is there
   healthcheck    ask the running service whether it is ready (for containers)
   openapi        print the OpenAPI document
+  redis-acl      print the access list (users.acl) for the configured Redis
   version        print the version
   help           print this text
 
@@ -47,12 +49,14 @@ pub enum Verb {
     Serve,
     /// Check the configuration and exit.
     CheckConfig,
-    /// Apply pending migrations and exit.
-    Migrate,
+    /// Look after the migrations and exit.
+    Migrate(Migrate),
     /// Ask the running service whether it is ready.
     Healthcheck,
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the access list for the configured Redis.
+    RedisAcl,
     /// Print the version.
     Version,
     /// Print [`USAGE`].
@@ -61,13 +65,28 @@ pub enum Verb {
     Docs(Page),
 }
 
+/// What is done with the migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrate {
+    /// Apply what is pending.
+    Apply,
+    /// Show how far they are.
+    Status,
+    /// Load our functions and rewrite the record.
+    Repair,
+}
+
+/// The options of `migrate`.
+const MIGRATE_OPTIONS: [(&str, Migrate); 2] = [("--status", Migrate::Status), ("--repair", Migrate::Repair)];
+
 /// The words of the verbs.
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
     ("serve", Verb::Serve),
     ("check-config", Verb::CheckConfig),
-    ("migrate", Verb::Migrate),
+    ("migrate", Verb::Migrate(Migrate::Apply)),
     ("healthcheck", Verb::Healthcheck),
     ("openapi", Verb::Openapi),
+    ("redis-acl", Verb::RedisAcl),
     ("version", Verb::Version),
     ("help", Verb::Help),
 ];
@@ -90,16 +109,19 @@ pub enum Page {
     Metrics,
     /// `deploy/config.example.toml`.
     Example,
+    /// `deploy/redis/users.acl`.
+    UsersAcl,
 }
 
 /// The words of the pages.
-const PAGES: [(&str, Page); 6] = [
+const PAGES: [(&str, Page); 7] = [
     ("commands", Page::Commands),
     ("dialect", Page::Dialect),
     ("errors", Page::Errors),
     ("configuration", Page::Configuration),
     ("metrics", Page::Metrics),
     ("example", Page::Example),
+    ("users-acl", Page::UsersAcl),
 ];
 
 /// A command line that makes sense.
@@ -135,12 +157,21 @@ impl std::error::Error for UsageError {}
 /// # Errors
 /// The first argument that makes no sense; there is one way to write each, so the rest is not worth guessing at.
 pub fn parse<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Result<Invocation, UsageError> {
-    let mut line =
-        Line { arguments: arguments.into_iter().map(Into::into), config: None, words: Vec::new(), flag: None };
+    let mut line = Line {
+        arguments: arguments.into_iter().map(Into::into),
+        config: None,
+        words: Vec::new(),
+        flag: None,
+        migrate: None,
+    };
     line.read()?;
-    let verb = match line.flag {
-        Some(verb) => verb,
-        None => verb(&line.words)?,
+    let verb = match (line.flag, line.migrate) {
+        (Some(verb), _) => verb,
+        (None, None) => verb(&line.words)?,
+        (None, Some((option, mode))) => match verb(&line.words)? {
+            Verb::Migrate(_) => Verb::Migrate(mode),
+            _ => return Err(UsageError(format!("{option} belongs to migrate; write collective migrate {option}"))),
+        },
     };
     Ok(Invocation { verb, config: line.config })
 }
@@ -150,6 +181,7 @@ struct Line<I> {
     config: Option<PathBuf>,
     words: Vec<String>,
     flag: Option<Verb>,
+    migrate: Option<(&'static str, Migrate)>,
 }
 
 impl<I: Iterator<Item = OsString>> Line<I> {
@@ -165,10 +197,19 @@ impl<I: Iterator<Item = OsString>> Line<I> {
                 Some(text) if text.starts_with("--config=") => {
                     self.set_config(text.strip_prefix("--config=").map(OsString::from))?;
                 }
-                Some(text) if text.starts_with('-') => return Err(unknown_option(text)),
+                Some(text) if text.starts_with('-') => self.set_migrate(text)?,
                 Some(text) => self.words.push(text.to_owned()),
                 None => return Err(UsageError(format!("{} is not text", shown(&argument.to_string_lossy())))),
             }
+        }
+        Ok(())
+    }
+
+    fn set_migrate(&mut self, text: &str) -> Result<(), UsageError> {
+        let known = MIGRATE_OPTIONS.iter().find(|(option, _)| *option == text);
+        let known = known.copied().ok_or_else(|| unknown_option(text))?;
+        if self.migrate.replace(known).is_some() {
+            return Err(UsageError("migrate takes one of --status and --repair".to_owned()));
         }
         Ok(())
     }
@@ -215,7 +256,7 @@ fn names<T>(known: &[(&'static str, T)]) -> String {
 /// Without the value of an unknown option: people try `--redis-password=…`.
 fn unknown_option(text: &str) -> UsageError {
     let name = text.split('=').next().unwrap_or_default();
-    let way_out = match nearest(name, ["--config", "--help", "--version"]) {
+    let way_out = match nearest(name, ["--config", "--help", "--version", "--status", "--repair"]) {
         Some(known) => format!("did you mean {known}?"),
         None => "settings go into the file named by --config or into COLLECTIVE_… variables".to_owned(),
     };
@@ -258,7 +299,7 @@ mod tests {
     #[test]
     fn the_file_may_stand_before_or_after_any_verb() {
         for line in ["--config a.toml migrate", "migrate --config a.toml", "migrate --config=a.toml"] {
-            let expected = Invocation { verb: Verb::Migrate, config: Some("a.toml".into()) };
+            let expected = Invocation { verb: Verb::Migrate(Migrate::Apply), config: Some("a.toml".into()) };
             assert_eq!(parse(line.split_whitespace()).unwrap(), expected, "{line}");
         }
     }
@@ -268,6 +309,14 @@ mod tests {
         assert_eq!(verb_of("--help"), Verb::Help);
         assert_eq!(verb_of("serve -h"), Verb::Help);
         assert_eq!(verb_of("--version"), Verb::Version);
+    }
+
+    #[test]
+    fn the_options_of_migrate_are_its_own() {
+        assert_eq!(verb_of("migrate --status"), Verb::Migrate(Migrate::Status));
+        assert_eq!(verb_of("--repair migrate"), Verb::Migrate(Migrate::Repair));
+        assert!(error_of("serve --repair").contains("collective migrate --repair"));
+        assert!(error_of("migrate --repair --status").contains("one of --status and --repair"));
     }
 
     #[test]

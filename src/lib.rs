@@ -6,7 +6,7 @@
 //! - [`telemetry`]: metrics, logs, clock, secrets
 //! - [`redis`]: the only door to Redis
 //! - [`security`]: who are you, may you
-//! - [`resources`]: keys and counters
+//! - [`resources`]: keys, counters, leases, limiters, presence
 //! - [`api`]: HTTP for callers
 //! - [`ops`]: HTTP for operators
 //! - [`config`]: files and variables into one validated tree

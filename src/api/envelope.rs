@@ -23,10 +23,12 @@ use futures_util::stream;
 use super::acceptor::conversation::{Conversation, Turn, while_there};
 use super::surface::{self, Surface};
 use super::upstash::path as dialect;
-use super::{Worker, report};
+use super::{Worker, report, trace_context};
+use crate::redis::Outcome;
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
+use crate::telemetry::traces::{Answered, RequestSpan, TraceId};
 
 /// The request id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,9 +71,13 @@ pub async fn wrap(
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
     let worker = request.app_data::<web::Data<Worker>>().cloned();
+    let span = worker.as_ref().and_then(|worker| {
+        let parent = || trace_context::parent(request.headers());
+        worker.shared.traces.as_ref().and_then(|traces| traces.begin(parent(), method, route, at))
+    });
     let refused = worker.as_ref().map_or(Ok(()), |worker| surface::admit(&request, &worker.shared));
     let mut response = match refused {
-        Ok(()) => shaped(while_there(conversation.as_deref(), next.call(request)).await?),
+        Ok(()) => shaped(within(span.as_ref(), while_there(conversation.as_deref(), next.call(request))).await?),
         Err(refusal) => request.into_response(refusal).map_into_right_body(),
     };
     if method == Method::Head {
@@ -83,19 +89,40 @@ pub async fn wrap(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     drop(turn);
+    let trace = span.map(|span| close(span, &mut response));
     if let Some(worker) = worker {
         let elapsed: Duration = clock::now().saturating_since(at);
         worker.shared.metrics.http.observe(route, method, response.status().as_u16(), elapsed);
         if response.status().is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
-            report::answered(&response, &worker.shared, report::Request { route, method, elapsed });
+            report::answered(&response, &worker.shared, report::Request { route, method, elapsed, trace });
         }
     }
     Ok(response)
 }
 
+/// Does the work, in the name of the request's span if it is recorded.
+async fn within<F: Future>(span: Option<&RequestSpan>, work: F) -> F::Output {
+    match span {
+        None => work.await,
+        Some(span) => span.around(work).await,
+    }
+}
+
+/// Ends the request's span; the answer says where to find it.
+#[cold]
+fn close<B>(span: RequestSpan, response: &mut ServiceResponse<B>) -> TraceId {
+    let (trace, status) = (span.trace(), response.status());
+    trace_context::respond(response.headers_mut(), &span);
+    let failed = report::failed(response);
+    let code = failed.map_or("internal", |failed| failed.code.row().code);
+    let outcome = failed.and_then(|failed| failed.outcome).map(Outcome::as_str);
+    span.finish(Answered { status: status.as_u16(), error: status.is_server_error().then_some(code), outcome });
+    trace
+}
+
 /// The answer, or if it is an error in nobody's shape the same in its surface's.
 fn shaped<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B>> {
-    match surface::reshape(response.request(), response.status(), response.headers()) {
+    match surface::reshape(&response) {
         None => response.map_into_left_body(),
         Some(other) => ServiceResponse::new(response.into_parts().0, other.map_into_right_body()),
     }
@@ -145,6 +172,13 @@ fn route(path: &str) -> Route {
         _ if path.starts_with("/v1/keys/") => Route::Key,
         _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
         _ if path.starts_with("/v1/counters/") => Route::Counter,
+        _ if path.starts_with("/v1/limiters/") && path.ends_with("/take") => Route::LimiterTake,
+        _ if path.starts_with("/v1/limiters/") => Route::Limiter,
+        _ if path.starts_with("/v1/operations/") => Route::Operation,
+        _ if path.starts_with("/v1/leases/") && path.ends_with("/renew") => Route::LeaseRenewal,
+        _ if path.starts_with("/v1/leases/") => Route::Lease,
+        _ if path.starts_with("/v1/presence/") && path.matches('/').count() > 3 => Route::PresenceMember,
+        _ if path.starts_with("/v1/presence/") => Route::Presence,
         _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
         // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
         _ => match dialect::route(path) {

@@ -5,7 +5,7 @@
 //! that a structured field has around it are taken off, so both spellings are one key.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use sha2::{Digest, Sha256};
 
 use super::caller::{self, IDEMPOTENCY_KEY, TurnedAway};
@@ -96,4 +96,13 @@ pub fn mark(response: &mut HttpResponseBuilder, replayed: bool) {
 /// Marks a refusal that is a repetition.
 pub fn marked(problem: Problem, replayed: bool) -> Problem {
     if replayed { problem.with_header(REPLAYED, HeaderValue::from_static("true")) } else { problem }
+}
+
+/// Marks either.
+pub fn marked_answer(answer: Result<HttpResponse, Problem>, replayed: bool) -> Result<HttpResponse, Problem> {
+    let mut answer = answer.map_err(|problem| marked(problem, replayed))?;
+    if replayed {
+        answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(answer)
 }

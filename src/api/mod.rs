@@ -8,6 +8,8 @@
 pub mod acceptor;
 pub mod body;
 pub mod caller;
+pub mod cross_origin;
+pub mod duration;
 pub mod envelope;
 pub mod idempotency;
 pub mod path;
@@ -19,6 +21,7 @@ pub mod trace_context;
 pub mod upstash;
 pub mod v1;
 pub mod well_known;
+pub mod withdrawals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +31,11 @@ use actix_web::web;
 use self::acceptor::census::Census;
 use crate::redis::Gateway;
 use crate::resources::Namespace;
+use crate::resources::leases::HighestToken;
+use crate::resources::limiters::memory::Memory;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What bounds and times a request on the public listener.
 #[derive(Clone, Debug)]
@@ -54,8 +60,14 @@ pub struct Settings {
     pub batch_commands: usize,
     /// Whom to tell about a weakness; a URI.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; a URI.
+    pub security_policy: Option<String>,
     /// How often a stream gets a sign of life.
     pub heartbeat: Duration,
+    /// Which other origins' pages may read answers; `None`: none.
+    pub cross_origin: Option<cross_origin::Policy>,
+    /// The fewest instances a limiter's local decision counts.
+    pub instances_min: u64,
 }
 
 /// What all workers share.
@@ -68,12 +80,18 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub census: Arc<Census>,
+    /// Where spans begin; `None` = nothing is recorded.
+    pub traces: Option<Arc<Traces>>,
     /// What the log owes about failed requests.
     pub failures: report::FailureLog,
+    /// What limiters are decided by while Redis is away.
+    pub limiters: Arc<Memory>,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
     /// What reads were told last, for callers who take it while Redis does not answer.
     pub stale: Arc<stale::Answers>,
+    /// The highest fencing token issued through this instance.
+    pub highest_token: HighestToken,
 }
 
 /// One worker's state.
@@ -84,12 +102,14 @@ pub struct Worker {
     pub gateway: Gateway,
     /// The callers' name space.
     pub names: Namespace,
+    /// Acquisitions of leases that are to be taken back.
+    pub withdrawals: withdrawals::Withdrawals,
 }
 
 impl Worker {
     /// State for the current worker thread.
     pub fn new(shared: Arc<Shared>, gateway: Gateway) -> Self {
-        Self { shared, gateway, names: Namespace::default() }
+        Self { shared, gateway, names: Namespace::default(), withdrawals: withdrawals::Withdrawals::default() }
     }
 }
 

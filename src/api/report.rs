@@ -14,16 +14,18 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::ServiceResponse;
+use tracing::field::DisplayValue;
 
 use super::Shared;
 use super::envelope::{OUTCOME, REQUEST_ID};
 use super::problem::{Code, Problem};
-use super::trace_context::trace_id;
+use super::trace_context;
 use super::upstash::error::DialectError;
 use crate::redis::Outcome;
 use crate::resilience::Moment;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{Method, Route};
+use crate::telemetry::traces::TraceId;
 
 /// Lines that tell of one request each, in one second. Enough to see every one of a bad minute's failures at the rates where
 /// single requests still mean something, and 30 kB a second at most.
@@ -51,6 +53,8 @@ pub struct Request {
     pub method: Method,
     /// From its head to its answer.
     pub elapsed: Duration,
+    /// The trace it is recorded in, if it is.
+    pub trace: Option<TraceId>,
 }
 
 /// How many failures of each code wait to be told, and the lines of the current second.
@@ -109,11 +113,7 @@ impl FailureLog {
 /// Tells of an answer: of a 5xx as the module says, of anything else at `debug`.
 #[cold]
 pub fn answered<B: MessageBody>(response: &ServiceResponse<B>, shared: &Arc<Shared>, request: Request) {
-    let error = response.response().error();
-    let failed = error.and_then(|error| match error.as_error::<Problem>() {
-        Some(problem) => Some(problem.failed()),
-        None => error.as_error::<DialectError>().and_then(DialectError::failed),
-    });
+    let failed = failed(response);
     if !response.status().is_server_error() {
         return debug_line(response, request, failed);
     }
@@ -127,6 +127,15 @@ pub fn answered<B: MessageBody>(response: &ServiceResponse<B>, shared: &Arc<Shar
             let _told_when_dropped = collected;
             tokio::time::sleep(TOGETHER).await;
         });
+    }
+}
+
+/// How a request failed, if the answer was made from an error of ours.
+pub fn failed<B>(response: &ServiceResponse<B>) -> Option<Failed> {
+    let error = response.response().error()?;
+    match error.as_error::<Problem>() {
+        Some(problem) => Some(problem.failed()),
+        None => error.as_error::<DialectError>().and_then(DialectError::failed),
     }
 }
 
@@ -206,18 +215,20 @@ struct Line<'a> {
     method: &'static str,
     status: u16,
     duration_ms: f64,
-    trace_id: Option<&'a str>,
+    trace_id: Option<DisplayValue<TraceId>>,
 }
 
 impl<'a> Line<'a> {
     fn of<B>(response: &'a ServiceResponse<B>, request: Request) -> Self {
+        let headers = response.request().headers();
+        let trace = request.trace.or_else(|| trace_context::parent(headers).map(|parent| parent.trace));
         Self {
             request_id: response.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()),
             route: request.route.word(),
             method: request.method.word(),
             status: response.status().as_u16(),
             duration_ms: request.elapsed.as_micros() as f64 / 1000.0,
-            trace_id: trace_id(response.request().headers()),
+            trace_id: trace.map(tracing::field::display),
         }
     }
 }

@@ -5,14 +5,15 @@
 //! here; the acceptor answers them.
 
 use actix_http::ConnectionType;
-use actix_web::dev::ServiceRequest;
-use actix_web::http::header::{self, HeaderMap};
-use actix_web::http::{Method, StatusCode};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 
 use super::problem::{Code, Problem};
 use super::upstash::error::DialectError;
-use super::{Settings, Shared, caller, path};
+use super::{Settings, Shared, caller, cross_origin, path};
 use crate::telemetry::metrics::HeadReason;
 
 /// Longest path and query together. Three times a long key; more belongs in a body.
@@ -44,13 +45,15 @@ impl Surface {
 
     /// The refusal of `request` in this surface's shape.
     fn refuse(self, request: &HttpRequest, refusal: Refusal) -> HttpResponse {
-        match self {
+        let mut response = match self {
             Self::Documents => match refusal.allow {
                 Some(allow) => Problem::method(allow).at(request).error_response(),
                 None => Problem::new(refusal.code, refusal.detail).at(request).error_response(),
             },
             Self::Commands => DialectError::of_code(refusal.code, &refusal.detail, refusal.allow).error_response(),
-        }
+        };
+        cross_origin::mark(request, response.headers_mut());
+        response
     }
 }
 
@@ -121,15 +124,20 @@ fn check_method(request: &ServiceRequest) -> Result<(), Refusal> {
 }
 
 /// An error in no surface's shape, said again in the right one. `None` if the answer is well as it is.
-pub fn reshape(request: &HttpRequest, status: StatusCode, headers: &HeaderMap) -> Option<HttpResponse> {
+pub fn reshape<B: MessageBody>(response: &ServiceResponse<B>) -> Option<HttpResponse> {
+    let (request, status) = (response.request(), response.status());
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || headers.get(header::CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes())) {
+    if !is_error || response.headers().get(header::CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes())) {
         return None;
+    }
+    let surface = Surface::of(request.uri().path());
+    if let Some((code, detail)) = cross_origin::refused(response) {
+        return Some(surface.refuse(request, Refusal::new(code, detail.to_owned())));
     }
     let code = Code::ALL.iter().copied().find(|code| code.row().status == status.as_u16());
     let code = code.unwrap_or(if status.is_client_error() { Code::InvalidRequest } else { Code::Internal });
     let detail = status.canonical_reason().unwrap_or("refused").to_ascii_lowercase();
-    Some(Surface::of(request.uri().path()).refuse(request, Refusal::new(code, detail)))
+    Some(surface.refuse(request, Refusal::new(code, detail)))
 }
 
 fn is_json(media_type: &[u8]) -> bool {

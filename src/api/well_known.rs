@@ -1,7 +1,7 @@
 //! `/.well-known/security.txt` (RFC 9116): whom to tell about a weakness.
 //!
 //! Public, and only there when the operator has named a contact: a made-up address would swallow the one mail that matters. The
-//! date of expiry moves with the day, because the file is as fresh as the process that gives it. Limits: no signature, one contact.
+//! date of expiry moves with the day, because the file is as fresh as the process that gives it. Limits: no signature, one contact, no key to encrypt with.
 
 use actix_web::http::Method;
 use actix_web::http::header;
@@ -31,22 +31,25 @@ async fn serve(request: HttpRequest, worker: web::Data<Worker>) -> Result<HttpRe
     };
     match *request.method() {
         Method::GET | Method::HEAD => {
-            Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text(contact, clock::wall_millis())))
+            let policy = worker.shared.settings.security_policy.as_deref();
+            let text = text(contact, policy, clock::wall_millis());
+            Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
         }
         Method::OPTIONS => Ok(HttpResponse::NoContent().insert_header((header::ALLOW, ALLOW)).finish()),
         _ => Err(at(Problem::method(ALLOW))),
     }
 }
 
-fn text(contact: &str, now_millis: u64) -> String {
+fn text(contact: &str, policy: Option<&str>, now_millis: u64) -> String {
     let expires = clock::rfc3339((now_millis / DAY_MILLIS + VALID_DAYS) * DAY_MILLIS);
-    format!("Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n")
+    let policy = policy.map(|link| format!("Policy: {link}\n")).unwrap_or_default();
+    format!("Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n{policy}")
 }
 
 #[test]
 fn the_text_expires_within_a_year_and_changes_once_a_day() {
     let noon = 1_767_268_800_000;
     let expected = "Contact: mailto:a@b.example\nExpires: 2026-06-30T00:00:00.000Z\nPreferred-Languages: en\n";
-    assert_eq!(text("mailto:a@b.example", noon), expected);
-    assert_eq!(text("mailto:a@b.example", noon + DAY_MILLIS / 3), expected);
+    assert_eq!(text("mailto:a@b.example", None, noon), expected);
+    assert_eq!(text("mailto:a@b.example", None, noon + DAY_MILLIS / 3), expected);
 }

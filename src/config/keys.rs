@@ -32,9 +32,9 @@ impl Key {
         format!("{ENVIRONMENT_PREFIX}{}", self.path.to_uppercase().replace('.', "__"))
     }
 
-    /// The section and the name within it; the section is empty for a top-level key.
+    /// The section (`redis`, or `redis.tls` within it) and the name within it; the section is empty for a top-level key.
     pub fn section_and_name(&self) -> (&'static str, &'static str) {
-        self.path.split_once('.').unwrap_or(("", self.path))
+        self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 }
 
@@ -106,6 +106,10 @@ pub static KEYS: &[Key] = &[
         "Whom to tell about a weakness, given out at `/.well-known/security.txt` (RFC 9116).",
         "Unset: that page is 404. A made-up address would swallow the one mail that matters."),
 
+    unset("server.security_policy", Kind::Link,
+        "Where the security policy can be read, given out beside the contact (`Policy` in `/.well-known/security.txt`).",
+        "Unset: the file has no such line. Where a fork publishes its SECURITY.md only its operator knows."),
+
     key("ops.bind", Kind::Socket, "127.0.0.1:8081",
         "Address and port of the operator listener (probes, status, metrics). Never the public port.",
         "Loopback: status and metrics are for operators, not for callers."),
@@ -116,6 +120,9 @@ pub static KEYS: &[Key] = &[
     unset("redis.username", Kind::Username,
         "User to sign in to Redis as.",
         "Unset: Redis' own `default` user."),
+    unset("redis.username_file", Kind::SecretFile { gives: "redis.username" },
+        "File that holds `redis.username`; one trailing newline is cut off.",
+        "Unset: no file is read. Made for mounted secrets that hold both."),
     unset("redis.password", Kind::Password,
         "Password of that user.",
         "Unset: the one in `redis.url`, if any."),
@@ -149,6 +156,16 @@ pub static KEYS: &[Key] = &[
     key("redis.max_connection_age", Kind::DurationOrOff { least: s(10), most: s(86_400) }, "30m",
         "Age at which a connection is replaced; `0s` means never.",
         "Lets connections follow DNS changes and rebalanced proxies without a restart, at two connects per worker and half an hour."),
+
+    unset("redis.tls.ca_file", Kind::File,
+        "CA certificates in PEM that the certificate of a `rediss://` Redis must lead to; no other CA is trusted then.",
+        "Unset: the CAs that this system trusts. The chain and the host name are verified in either case."),
+    unset("redis.tls.cert_file", Kind::File,
+        "Our own certificate in PEM, with those that lead to its CA behind it, for a Redis that asks for one.",
+        "Unset: none is shown. All three files are read anew when they have changed, before the next connect."),
+    unset("redis.tls.key_file", Kind::File,
+        "Private key of that certificate in PEM, not encrypted.",
+        "Unset: none. Needed with `redis.tls.cert_file`."),
 
     key("requests.timeout", duration(ms(10), s(300)), "2s",
         "Deadline of a request that names none in `X-Request-Timeout-Ms`.",
@@ -255,6 +272,12 @@ pub static KEYS: &[Key] = &[
     key("stale.max_value_bytes", size(0, 512 * MIB), "256KiB",
         "Largest single answer that is remembered.",
         "256 answers of this size fit: no single caller of large values pushes everybody else's out."),
+    key("limiters.memory", size(MIB, 4096 * MIB), "16MiB",
+        "What is remembered of limiters that callers want decided locally while Redis is away.",
+        "About 50 000 names; those not asked for longest are forgotten, and start again with their share."),
+    key("limiters.instances", count(1, 1_000_000), "1",
+        "The fewest instances a local decision counts; more are counted once Redis has told of them.",
+        "An instance that never reached Redis knows of nobody else: where many are started together, write how many."),
 
     unset("auth.root_token", Kind::Token,
         "Bearer token with every scope; at least 32 characters. Exempt from rates, not from connection limits.",
@@ -269,6 +292,13 @@ pub static KEYS: &[Key] = &[
         "SHA-256 of tokens that may only read: no writes, no scripts, nothing that lists keys.",
         "Unset: there are none. For dashboards and browsers, whose tokens are soon known to many."),
 
+    unset("cors.allowed_origins", Kind::Origins,
+        "Origins whose pages may use this service from a browser (CORS), each as the browser writes it. `*` alone allows every page; the browser's own credentials (cookies) are never allowed.",
+        "Unset: off, no page of another origin can read an answer. A token in a page is known to all its readers, so only who needs it should switch this on."),
+    key("cors.max_age", duration(s(0), s(86_400)), "1h",
+        "How long a browser may remember that an origin may ask (the answer to its preflight).",
+        "Saves a round trip on nearly every call; Chromium itself remembers for two hours at most."),
+
     key("log.format", Kind::Choice { built: &["auto", "json", "pretty"], planned: &[] }, "auto",
         "Shape of the log: `json`, `pretty`, or `auto` (pretty on a terminal, JSON elsewhere).",
         "People get what people read, collectors what they parse."),
@@ -276,12 +306,40 @@ pub static KEYS: &[Key] = &[
         "`off`, `error`, `warn`, `info`, `debug`, `trace`, or comma-separated `target=level` directives. Dependencies speak from `warn` on; a directive opens them to `info`, below which they would quote callers.",
         "Life cycle and breaker transitions, nothing per request."),
 
+    unset("traces.endpoint", Kind::TraceReceiver,
+        "OTLP/HTTP receiver of traces; without a path, `/v1/traces` is meant.",
+        "Unset: nothing is recorded, and a request pays nothing for it. TLS is a collector's affair: run one beside the service."),
+    unset("traces.headers", Kind::TraceHeaders,
+        "Headers sent with every batch of spans, such as `authorization=Bearer …`.",
+        "Unset: none. Collectors beside the service ask for nothing."),
+    unset("traces.headers_file", Kind::SecretFile { gives: "traces.headers" },
+        "File that holds `traces.headers`; one trailing newline is cut off.",
+        "Unset: no file is read. Made for mounted secrets."),
+    key("traces.service_name", Kind::Alias, "collective",
+        "`service.name` in traces.",
+        "The name of the program; several deployments give themselves their own."),
+    key("traces.sample_ratio", Kind::Ratio { least: 0.0, most: 1.0 }, "0.1",
+        "Share of requests that are recorded. Whoever says in `traceparent` that his trace is not recorded is obeyed.",
+        "One in ten shows what is usual, for a tenth of the cost."),
+    key("traces.parents_per_second", count(0, 1_000_000), "100",
+        "Requests a second that are recorded because `traceparent` says that their caller's trace is; beyond it `traces.sample_ratio` decides. 0 trusts nobody's flag.",
+        "Enough for whole traces of any caller who samples; anybody can set the flag on every request."),
+    key("traces.timeout", duration(ms(10), s(60)), "5s",
+        "Longest wait for the receiver to take one batch.",
+        "No request waits for it; meanwhile spans gather in the queue."),
+    key("traces.queue", count(1, 1_000_000), "4096",
+        "Spans that may wait to be sent; one more is dropped and counted.",
+        "20 000 spans/s at five batches a second; full, it holds about 2 MiB."),
+
     key("drain.delay", duration(s(0), s(300)), "0s",
         "Wait between turning unready and closing the listener, so that balancers notice.",
         "A process on one machine has nobody to wait for; a Kubernetes overlay sets 5s."),
     key("drain.finish", duration(s(0), s(600)), "25s",
         "Time running requests get to finish.",
         "Below the 30 s after which Kubernetes kills."),
+    key("drain.flush", duration(s(0), s(60)), "2s",
+        "Time the last spans get to reach their receiver, once nobody is served any more.",
+        "Ten times what a receiver needs; with the 25 s before it still below 30 s."),
 ];
 
 #[cfg(test)]
@@ -297,7 +355,7 @@ mod tests {
         for path in unique {
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
             assert!(path.bytes().all(plain), "{path}");
-            assert!(path.matches('.').count() <= 1 && !path.contains("__"), "{path}");
+            assert!(path.matches('.').count() <= 2 && !path.contains("__"), "{path}");
         }
     }
 
@@ -321,6 +379,7 @@ mod tests {
     fn environment_names_follow_the_path() {
         assert_eq!(find("server.bind").unwrap().environment(), "COLLECTIVE_SERVER__BIND");
         assert_eq!(find("data_dir").unwrap().environment(), "COLLECTIVE_DATA_DIR");
+        assert_eq!(find("redis.tls.ca_file").unwrap().environment(), "COLLECTIVE_REDIS__TLS__CA_FILE");
     }
 
     #[test]
@@ -333,10 +392,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_key_gives_a_secret_key() {
+    fn a_file_key_gives_a_key_that_is_never_shown() {
         for key in KEYS {
             if let Kind::SecretFile { gives } = key.kind {
-                assert!(find(gives).is_some_and(|target| target.kind.is_secret()), "{}", key.path);
+                let guarded = |kind: Kind| kind.is_secret() || matches!(kind, Kind::Username);
+                assert!(find(gives).is_some_and(|target| guarded(target.kind)), "{}", key.path);
                 assert_eq!(key.path, format!("{gives}_file"));
             }
         }

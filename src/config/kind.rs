@@ -12,6 +12,8 @@ use ::config::{Map, ValueKind};
 use serde::Deserialize;
 
 use super::mistake::{Complaint, quoted};
+use super::origin;
+use super::otlp::{read_headers, read_receiver};
 use super::redis_url::RedisUrl;
 use super::strength::weakness;
 use super::units::{bare_duration, parse_duration, parse_size, render_duration, render_size};
@@ -33,6 +35,8 @@ pub enum Kind {
     Socket,
     /// Path of a directory.
     Directory,
+    /// Path of a file.
+    File,
     /// Redis URL, which may hold a password.
     RedisUrl,
     /// User name at Redis.
@@ -43,6 +47,8 @@ pub enum Kind {
     Token,
     /// SHA-256 digests of bearer tokens.
     TokenDigests,
+    /// Origins of pages.
+    Origins,
     /// Path of a file whose content is the value of another key.
     SecretFile {
         /// That other key.
@@ -52,6 +58,12 @@ pub enum Kind {
     Alias,
     /// URI at which people can be reached.
     Contact,
+    /// Address of a page.
+    Link,
+    /// URL of an OTLP receiver.
+    TraceReceiver,
+    /// HTTP headers, which may hold a token.
+    TraceHeaders,
     /// Log level or directives.
     LogLevel,
     /// `true` or `false`.
@@ -115,13 +127,14 @@ pub(super) enum Leaf {
 impl Kind {
     /// True when the value must never be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests)
+        matches!(self, Self::RedisUrl | Self::Password | Self::Token | Self::TokenDigests | Self::TraceHeaders)
     }
 
     /// Reads a value of the file.
     pub(super) fn read(&self, leaf: &Leaf) -> Result<ValueKind, Complaint> {
         match (self, leaf) {
             (Self::TokenDigests, Leaf::List(list)) => read_digests(list.iter().map(String::as_str)),
+            (Self::Origins, Leaf::List(list)) => origin::read(list.iter().map(String::as_str)),
             (_, Leaf::List(_)) => Err(self.wrong_type(leaf)),
             (Self::Flag, Leaf::Flag(flag)) => Ok((*flag).into()),
             (Self::Count { .. } | Self::Size { .. } | Self::Ratio { .. }, Leaf::Integer(number)) => {
@@ -149,13 +162,17 @@ impl Kind {
         }
         match *self {
             Self::Socket => read_socket(text),
-            Self::Directory | Self::SecretFile { .. } => read_path(text),
+            Self::Directory | Self::File | Self::SecretFile { .. } => read_path(text),
             Self::RedisUrl => read_url(text),
             Self::Username | Self::Password => read_credential(text),
             Self::Token => read_token(text),
             Self::TokenDigests => read_digests(text.split(',').map(str::trim)),
+            Self::Origins => origin::read(text.split(',').map(str::trim)),
             Self::Alias => read_alias(text),
             Self::Contact => read_contact(text),
+            Self::Link => read_link(text),
+            Self::TraceReceiver => read_receiver(text),
+            Self::TraceHeaders => read_headers(text),
             Self::LogLevel => read_level(text),
             Self::Flag => read_flag(text),
             Self::Count { least, most } => read_count(text, least, most),
@@ -174,9 +191,11 @@ impl Kind {
             Self::Directory => "path",
             Self::RedisUrl => "Redis URL",
             Self::Username | Self::Password | Self::Token | Self::Alias | Self::LogLevel => "text",
-            Self::Contact => "URI",
-            Self::TokenDigests => "list of texts",
-            Self::SecretFile { .. } => "path of a file",
+            Self::Contact | Self::Link => "URI",
+            Self::TraceReceiver => "URL",
+            Self::TraceHeaders => "text",
+            Self::TokenDigests | Self::Origins => "list of texts",
+            Self::File | Self::SecretFile { .. } => "path of a file",
             Self::Flag => "true or false",
             Self::Count { .. } => "whole number",
             Self::Duration { .. } | Self::DurationOrOff { .. } => "duration",
@@ -189,15 +208,19 @@ impl Kind {
     /// What is allowed, as the reference page prints it.
     pub fn bounds(&self) -> String {
         match self {
-            Self::Socket | Self::Directory | Self::SecretFile { .. } | Self::Flag => String::new(),
-            Self::RedisUrl => "`redis://`, `unix://` (not built yet: `rediss://`)".to_owned(),
+            Self::Socket | Self::Directory | Self::File | Self::SecretFile { .. } | Self::Flag => String::new(),
+            Self::RedisUrl => "`redis://`, `rediss://` (TLS), `unix://`".to_owned(),
             Self::Username | Self::Password => "no control characters".to_owned(),
             Self::Token => format!("at least {TOKEN_CHARACTERS} visible ASCII characters, not easy to guess"),
             Self::TokenDigests => {
                 format!("up to {MOST_DIGESTS}, 64 hexadecimal digits each; as one text: separated by commas")
             }
+            Self::Origins => origin::bounds(),
             Self::Alias => "1 to 32 of `a-z 0-9 _ -`, a letter first".to_owned(),
             Self::Contact => "`mailto:`, `https://`, `tel:`".to_owned(),
+            Self::Link => "`https://`".to_owned(),
+            Self::TraceReceiver => "`http://host:port`, with or without a path".to_owned(),
+            Self::TraceHeaders => "`name=value`, separated by commas".to_owned(),
             Self::LogLevel => "levels and directives".to_owned(),
             Self::Count { least, most } => format!("{least} to {most}"),
             Self::Duration { least, most } => between(*least, *most),
@@ -212,7 +235,7 @@ impl Kind {
     pub fn toml(&self, text: &str) -> String {
         match self {
             Self::Flag | Self::Count { .. } | Self::Ratio { .. } => text.to_owned(),
-            Self::TokenDigests => format!("[{text:?}]"),
+            Self::TokenDigests | Self::Origins => format!("[{text:?}]"),
             _ => format!("{text:?}"),
         }
     }
@@ -223,9 +246,14 @@ impl Kind {
             Self::RedisUrl => "redis://127.0.0.1:6379/0",
             Self::Username => "collective",
             Self::Contact => "mailto:security@example.com",
+            Self::Link => "https://example.com/security",
+            Self::TraceReceiver => "http://127.0.0.1:4318",
+            Self::TraceHeaders => "authorization=Bearer <from your secret store>",
             Self::Password | Self::Token => "<from your secret store>",
             Self::TokenDigests => "<printf %s \"$TOKEN\" | sha256sum>",
+            Self::Origins => "https://app.example.com",
             Self::SecretFile { .. } => "/run/secrets/<name>",
+            Self::File => "/etc/collective/<name>.pem",
             _ => "",
         }
     }
@@ -251,6 +279,7 @@ impl Kind {
             }
             Self::Size { .. } => "write it in quotes with its unit, for example \"16MiB\"",
             Self::TokenDigests => "write a list of texts in quotes, for example [\"9f86d0…\"]",
+            Self::Origins => "write a list of texts in quotes, for example [\"https://app.example.com\"]",
             _ => "write a text in quotes",
         }
     }
@@ -289,7 +318,7 @@ fn read_url(text: &str) -> Result<ValueKind, Complaint> {
     RedisUrl::parse(text).map(|_| text.into()).map_err(|fault| {
         Complaint::new(
             fault,
-            "write redis://user:password@host:6379/0 or unix:///path/to/socket?db=0 (the value is not shown: it may hold a password)",
+            "write redis://user:password@host:6379/0, rediss://… for TLS or unix:///path/to/socket?db=0 (the value is not shown: it may hold a password)",
         )
     })
 }
@@ -348,12 +377,24 @@ fn read_alias(text: &str) -> Result<ValueKind, Complaint> {
     ))
 }
 
+/// Something visible behind one of these schemes, on one line.
+fn has_scheme(text: &str, schemes: &[&str]) -> bool {
+    let visible = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic());
+    schemes.iter().any(|scheme| text.strip_prefix(scheme).is_some_and(visible))
+}
+
+fn read_link(text: &str) -> Result<ValueKind, Complaint> {
+    if has_scheme(text, &["https://"]) {
+        return Ok(text.into());
+    }
+    Err(Complaint::new(
+        format!("{} is not the address of a page that can be read safely", quoted(text)),
+        "write https://example.com/security",
+    ))
+}
+
 fn read_contact(text: &str) -> Result<ValueKind, Complaint> {
-    let reachable = ["mailto:", "https://", "tel:"].iter().any(|scheme| {
-        text.strip_prefix(scheme)
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
-    });
-    if reachable {
+    if has_scheme(text, &["mailto:", "https://", "tel:"]) {
         return Ok(text.into());
     }
     Err(Complaint::new(

@@ -1,9 +1,9 @@
 //! Configuration: defaults, a file and the environment become one checked tree, or a list of every mistake.
 //!
 //! - `keys`: the one table of keys; everything else here is derived from it or checked against it
-//! - `kind`, `units`, `redis_url`, `strength`: how one value is read and bounded
+//! - `kind`, `units`, `origin`, `redis_url`, `strength`: how one value is read and bounded
 //! - `file`, `environment`, `layers`: where values come from
-//! - `rules`: what values owe each other
+//! - `rules`: what values owe each other · `tls`: whether the files it is made from can be used
 //! - `settings`: the typed tree · `mistake`, `suggest`: the words · `reference`: the generated pages
 //!
 //! Why all mistakes at once: a service that is refused for one typing error after the other is started five times at
@@ -16,12 +16,15 @@ mod keys;
 mod kind;
 mod layers;
 mod mistake;
+mod origin;
+mod otlp;
 mod redis_url;
 mod reference;
 mod rules;
 mod settings;
 mod strength;
 pub(crate) mod suggest;
+mod tls;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,11 +35,12 @@ use ::config::{Config, ConfigError, ValueKind};
 pub use keys::{ENVIRONMENT_PREFIX, KEYS, Key};
 pub use kind::Kind;
 pub use mistake::{Mistake, Source};
+pub use origin::ANY as ANY_ORIGIN;
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Drain, Limits, Log, LogFormat, Ops, Redis, Requests, Retry, Server, Settings, Stale,
-    Streams, Topology,
+    Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server,
+    Settings, Stale, Streams, Topology,
 };
 
 use kind::Leaf;
@@ -80,6 +84,7 @@ pub fn load(input: LoadInput) -> Result<Loaded, Vec<Mistake>> {
     // Without the file the rules would speak about values that nobody wrote.
     if file_is_readable {
         mistakes.extend(tree.broken_rules(&settings, &layers));
+        mistakes.extend(tree.unusable_tls(&settings, &layers));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -177,6 +182,13 @@ impl Tree {
         askable.filter(|rule| !(rule.holds)(settings)).map(|rule| self.broken(rule, layers)).collect()
     }
 
+    /// Asked only when every file was named rightly, and the two that belong together are both there.
+    fn unusable_tls(&self, settings: &Settings, layers: &Layers) -> Vec<Mistake> {
+        let named = !self.wrong.iter().any(|key| key.starts_with("redis.tls.") || *key == "redis.url");
+        let pair = settings.redis.tls.cert_file.is_some() == settings.redis.tls.key_file.is_some();
+        if named && pair { tls::mistakes(settings, layers) } else { Vec::new() }
+    }
+
     /// Reported at the first of its keys that somebody has set: that is the one to mend.
     fn broken(&self, rule: &Rule, layers: &Layers) -> Mistake {
         let set = |key: &&&str| layers.source(key) != Source::Default;
@@ -193,7 +205,7 @@ fn default_of(key: &Key) -> ValueKind {
 }
 
 fn shown(key: &Key, leaf: &Leaf) -> Option<String> {
-    if key.kind.is_secret() || matches!(key.kind, Kind::Username) {
+    if key.kind.is_secret() || matches!(key.kind, Kind::Username | Kind::File) {
         return None;
     }
     match leaf {

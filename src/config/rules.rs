@@ -8,8 +8,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::origin::ANY;
 use super::redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
-use super::settings::Settings;
+use super::settings::{RedisTls, Settings};
 use super::strength::weakness;
 use crate::security::TokenDigest;
 use crate::telemetry::Secret;
@@ -22,9 +23,6 @@ const PASSWORD_CHARACTERS: usize = 16;
 
 /// Retries per request up to which the load on a degraded Redis stays within the promised 1.2 times.
 const PROMISED_BUDGET_RATIO: f64 = 0.2;
-
-/// TLS to Redis: no TLS library is linked yet, and falling back to plain text would be a lie.
-const TLS_BUILT: bool = false;
 
 /// One rule between keys.
 pub(super) struct Rule {
@@ -78,17 +76,24 @@ pub(super) static RULES: &[Rule] = &[
         holds: |s| s.redis.username.is_none() || url(s).is_none_or(|url| url.username.is_none()),
     },
     Rule {
-        keys: &["redis.url"],
-        text: "`redis.url` must use a transport that is built: TLS (`rediss://`) is not built yet",
-        why: "falling back to plain text unasked would expose every value",
-        way_out: "use unix:// or redis:// over loopback (a local TLS tunnel ends there), or redis:// with redis.allow_insecure = true",
-        holds: |s| TLS_BUILT || !uses_tls(s),
+        keys: &["redis.tls.ca_file", "redis.tls.cert_file", "redis.tls.key_file", "redis.url"],
+        text: "the keys `redis.tls.*` need `rediss://` in `redis.url`",
+        why: "TLS was meant and plain text would be spoken",
+        way_out: "write rediss:// in redis.url, or remove them",
+        holds: |s| uses_tls(s) || !has_tls_files(&s.redis.tls),
+    },
+    Rule {
+        keys: &["redis.tls.cert_file", "redis.tls.key_file"],
+        text: "`redis.tls.cert_file` and `redis.tls.key_file` must be given together",
+        why: "a certificate without its key proves nothing, nor does a key without its certificate",
+        way_out: "give both, or neither",
+        holds: |s| s.redis.tls.cert_file.is_some() == s.redis.tls.key_file.is_some(),
     },
     Rule {
         keys: &["redis.url", "redis.allow_insecure"],
         text: "a Redis beyond loopback must be reached over TLS (`rediss://`)",
         why: "whoever shares the network would read every value and the password",
-        way_out: "use a unix socket or loopback (a local TLS tunnel may end there); or accept the risk with redis.allow_insecure = true",
+        way_out: "write rediss:// (deploy/redis/README.md says how), or use a unix socket or loopback; or accept the risk with redis.allow_insecure = true",
         holds: |s| !is_guarded(s) || uses_tls(s),
     },
     Rule {
@@ -118,6 +123,13 @@ pub(super) static RULES: &[Rule] = &[
         why: "what its holder may do could not be known",
         way_out: "remove it from one of the two",
         holds: |s| !share(s.auth.full_token_sha256.as_deref(), s.auth.read_only_token_sha256.as_deref()),
+    },
+    Rule {
+        keys: &["traces.headers", "traces.endpoint"],
+        text: "`traces.headers` needs `traces.endpoint`",
+        why: "without a receiver nothing is sent, and the token in them would be kept for nothing",
+        way_out: "set traces.endpoint, or remove the headers",
+        holds: |s| s.traces.endpoint.is_some() || s.traces.headers.is_none(),
     },
     Rule {
         keys: &["redis.acquire_timeout", "requests.timeout"],
@@ -221,12 +233,22 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             settings.retry.budget_ratio
         ));
     }
+    if settings.cors.allowed_origins.as_deref().is_some_and(|origins| origins.iter().any(|origin| origin == ANY)) {
+        warnings.push(
+            "cors.allowed_origins is *: a page of any origin that knows a token can use it from a browser".to_owned(),
+        );
+    }
     if let Some(url) = url(settings).filter(|url| !url.address.is_local() && settings.redis.allow_insecure) {
         let strong = password(settings).is_some_and(is_strong);
         if !strong || !uses_tls(settings) {
             warnings
                 .push(format!("redis.allow_insecure is true: {url} is used without TLS or without a strong password"));
         }
+    }
+    if let Some(receiver) = settings.traces.endpoint.as_ref().filter(|receiver| !receiver.is_local())
+        && settings.traces.headers.is_some()
+    {
+        warnings.push(format!("traces.headers are sent to {receiver} without TLS: run a collector on this machine"));
     }
     warnings
 }
@@ -253,6 +275,10 @@ fn url(settings: &Settings) -> Option<&RedisUrl> {
 
 fn uses_tls(settings: &Settings) -> bool {
     url(settings).is_some_and(|url| matches!(url.address, Address::Tcp { tls: true, .. }))
+}
+
+fn has_tls_files(tls: &RedisTls) -> bool {
+    tls.ca_file.is_some() || tls.cert_file.is_some() || tls.key_file.is_some()
 }
 
 /// True when the rules for a Redis beyond loopback apply.

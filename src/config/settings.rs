@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::redis_url::RedisUrl;
 use crate::security::TokenDigest;
 use crate::telemetry::Secret;
+use crate::telemetry::traces::{Headers, Receiver};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,10 +42,16 @@ pub struct Settings {
     pub streams: Streams,
     /// Answers told again while Redis does not answer.
     pub stale: Stale,
+    /// Limiters while Redis is away.
+    pub limiters: Limiters,
     /// Who may call.
     pub auth: Auth,
+    /// Pages of other origins.
+    pub cors: Cors,
     /// The log.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
     /// Stopping.
     pub drain: Drain,
 }
@@ -77,6 +84,8 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
+    /// Where the security policy can be read; `None` = nowhere named.
+    pub security_policy: Option<String>,
 }
 
 /// `ops.*`: the operator listener.
@@ -93,7 +102,7 @@ pub struct Ops {
 pub struct Redis {
     /// The Redis to use; `None` = start and supervise an embedded one.
     pub url: Option<RedisUrl>,
-    /// User to sign in as, from here or from the URL.
+    /// User to sign in as, from here, from the file named by `redis.username_file`, or from the URL.
     pub username: Option<String>,
     /// Password, from here, from the file named by `redis.password_file`, or from the URL.
     pub password: Option<Secret>,
@@ -115,6 +124,20 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Age at which a connection is replaced; `None` (written `0s`) = never.
     pub max_connection_age: Option<Duration>,
+    /// What `rediss://` needs.
+    pub tls: RedisTls,
+}
+
+/// `redis.tls.*`: certificates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTls {
+    /// CAs to trust; `None` = the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate; `None` = none is shown.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `redis.topology`: the shapes that are built.
@@ -242,6 +265,16 @@ pub struct Stale {
     pub max_value_bytes: usize,
 }
 
+/// `limiters.*`: limiters while Redis is away.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limiters {
+    /// Bytes of memory for local decisions.
+    pub memory: usize,
+    /// The fewest instances a local decision counts.
+    pub instances: u64,
+}
+
 /// `auth.*`: who may call.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -253,6 +286,16 @@ pub struct Auth {
     pub full_token_sha256: Option<Vec<TokenDigest>>,
     /// Digests of tokens that may only read.
     pub read_only_token_sha256: Option<Vec<TokenDigest>>,
+}
+
+/// `cors.*`: pages of other origins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Origins whose pages may read answers, or `*` alone; `None` = none.
+    pub allowed_origins: Option<Vec<String>>,
+    /// How long a browser may remember a preflight.
+    pub max_age: Duration,
 }
 
 /// `log.*`: the log.
@@ -277,6 +320,26 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// `traces.*`: what is recorded of requests, and where it is sent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Where spans are sent; `None` = nothing is recorded.
+    pub endpoint: Option<Receiver>,
+    /// What is sent with them, from here or from the file named by `traces.headers_file`.
+    pub headers: Option<Headers>,
+    /// `service.name`.
+    pub service_name: String,
+    /// Share of requests that are recorded.
+    pub sample_ratio: f64,
+    /// Requests a second that are recorded because their callers' traces are.
+    pub parents_per_second: u64,
+    /// Longest wait for one batch to be taken.
+    pub timeout: Duration,
+    /// Spans that may wait.
+    pub queue: usize,
+}
+
 /// `drain.*`: stopping.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +348,8 @@ pub struct Drain {
     pub delay: Duration,
     /// Time running requests get to finish.
     pub finish: Duration,
+    /// Time the last spans get.
+    pub flush: Duration,
 }
 
 impl<'de> Deserialize<'de> for Secret {
@@ -297,5 +362,17 @@ impl<'de> Deserialize<'de> for TokenDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(|_| serde::de::Error::custom("not the SHA-256 of a token"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Receiver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }

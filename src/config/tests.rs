@@ -194,13 +194,14 @@ fn an_unreadable_file_does_not_hide_the_mistakes_of_the_environment() {
 
 #[test]
 fn each_rule_between_keys_is_broken_by_one_case() {
-    let cases: [&[(&str, &str)]; 24] = [
+    let cases: [&[(&str, &str)]; 26] = [
         &[("OPS__BIND", "0.0.0.0:8080")],
         &[("REDIS__PASSWORD", STRONG)],
         &[("REDIS__USERNAME", "ann")],
         &[("REDIS__URL", "redis://:inurl@localhost"), ("REDIS__PASSWORD", STRONG)],
         &[("REDIS__URL", "redis://ann:inurl@localhost"), ("REDIS__USERNAME", "bob")],
-        &[("REDIS__URL", "rediss://localhost")],
+        &[("REDIS__URL", "redis://localhost"), ("REDIS__TLS__CA_FILE", "ca.pem")],
+        &[("REDIS__URL", "rediss://localhost"), ("REDIS__TLS__KEY_FILE", "key.pem")],
         &[("REDIS__URL", "redis://db.example"), ("REDIS__PASSWORD", STRONG)],
         &[("REDIS__URL", "redis://db.example")],
         &[("REDIS__URL", "redis://db.example"), ("REDIS__PASSWORD", "foobared")],
@@ -209,6 +210,7 @@ fn each_rule_between_keys_is_broken_by_one_case() {
             "/a-directory-name-of-some-length/and-another-one-below-it/that-goes-on/and-on/until-it-is-too-long",
         )],
         &[("AUTH__FULL_TOKEN_SHA256", DIGEST), ("AUTH__READ_ONLY_TOKEN_SHA256", DIGEST)],
+        &[("TRACES__HEADERS", "authorization=inurl")],
         &[("REDIS__ACQUIRE_TIMEOUT", "2s")],
         &[("REQUESTS__TIMEOUT_MAX", "1s")],
         &[("ATTEMPT__TIMEOUT", "3s")],
@@ -244,6 +246,15 @@ fn rules_hold_at_their_edge() {
     env("LIMITS__ARGUMENT", "16MiB").env("LIMITS__CONNECTIONS", "1024").settings();
     env("SERVER__BIND", "127.0.0.1:0").env("OPS__BIND", "127.0.0.1:0").settings();
     env("SERVER__BIND", "127.0.0.1:9000").env("OPS__BIND", "127.0.0.2:9000").settings();
+}
+
+#[test]
+fn headers_of_traces_are_never_shown_and_their_way_without_tls_is_told() {
+    let traces = |endpoint| env("TRACES__ENDPOINT", endpoint).env("TRACES__HEADERS", "authorization=Bearer canary");
+    assert!(traces("http://127.0.0.1:4318").loaded().warnings.is_empty());
+    let loaded = traces("http://collector.example:4318").loaded();
+    assert!(loaded.warnings[0].contains("http://collector.example:4318/v1/traces"), "{:?}", loaded.warnings);
+    assert!(!format!("{:?}{:?}", loaded.warnings, loaded.settings).contains("canary"));
 }
 
 #[test]
@@ -376,4 +387,42 @@ fn digests_of_tokens_are_a_list_in_the_file_and_a_text_in_the_environment() {
     let mistakes = Case::new().file("[auth]\nread_only_token_sha256 = [\"my-own-token\"]\n").mistakes();
     assert!(mistakes[0].contains("entry 1 is not 64 hexadecimal digits"), "{mistakes:?}");
     assert!(!mistakes[0].contains("my-own-token"), "{mistakes:?}");
+}
+
+#[test]
+fn a_tls_file_that_cannot_be_used_is_a_mistake_of_its_key() {
+    let case = redis("rediss://localhost").env("REDIS__TLS__CA_FILE", "/nonexistent/canary.pem");
+    let mistake = case.only_mistake();
+    assert!(
+        mistake.starts_with("redis.tls.ca_file (COLLECTIVE_REDIS__TLS__CA_FILE): cannot be read"),
+        "the key and the rule: {mistake}"
+    );
+    assert!(!mistake.contains("canary"), "{mistake}");
+    let case = redis("rediss://localhost");
+    let path = case.write("ca.pem", "canary");
+    let mistake = case.file(&format!("[redis.tls]\nca_file = {path:?}\n")).only_mistake();
+    assert!(mistake.starts_with("redis.tls.ca_file (") && mistake.contains("no certificate in PEM"), "{mistake}");
+    let all = redis("rediss://localhost")
+        .env("REDIS__TLS__CA_FILE", "/nonexistent/1")
+        .env("REDIS__TLS__CERT_FILE", "/nonexistent/2")
+        .env("REDIS__TLS__KEY_FILE", "/nonexistent/3")
+        .mistakes();
+    assert_eq!(all.len(), 3, "all at once: {all:#?}");
+    let mistake = redis("rediss://a..b").env("REDIS__PASSWORD", STRONG).only_mistake();
+    assert!(mistake.contains("no certificate can name"), "{mistake}");
+}
+
+#[test]
+fn a_redis_beyond_loopback_is_accepted_over_tls_with_a_strong_password() {
+    let loaded = redis("rediss://db.example").env("REDIS__PASSWORD", STRONG).loaded();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(redis("rediss://db.example").only_mistake().contains("must have a password"));
+}
+
+#[test]
+fn the_user_may_come_from_a_file_like_the_password() {
+    let case = redis("redis://localhost").env("REDIS__PASSWORD", STRONG);
+    let path = case.write("username", "ann\n");
+    let settings = case.env("REDIS__USERNAME_FILE", path.to_str().unwrap()).settings();
+    assert_eq!(settings.redis.username.as_deref(), Some("ann"));
 }

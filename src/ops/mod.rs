@@ -8,12 +8,14 @@
 //! - `routes`: which path answers what; 404 and 405
 //! - `probes`: `/livez`, `/readyz`, `/startupz`
 //! - [`status`]: the health document and `/status`
-//! - `page`: `/`, a snapshot rendered on the server
+//! - `page`: `/`, rendered on the server, the same values live
+//! - `live`: what the page remembers, and `/events`
 //! - `headers`: what every answer and every page carries
 //!
 //! Limit: there is no authentication here. The default bind is loopback; whoever widens it chooses who can look.
 
 mod headers;
+mod live;
 mod page;
 mod probes;
 mod routes;
@@ -23,12 +25,19 @@ pub mod status;
 pub use server::{OpsHandle, spawn};
 pub use status::{BreakerStatus, Facts, Health, Limit, Phase, RedisStatus, StatusDocument};
 
+use crate::telemetry::diary::Entry;
+use crate::telemetry::metrics::HttpTotals;
+
 /// What operators are shown. Every method answers from memory: it must neither block nor ask Redis.
 pub trait OpsView: Send + Sync + 'static {
     /// Where the service is in its life.
     fn phase(&self) -> Phase;
     /// The whole state; [`StatusDocument::assess`] makes it from facts.
     fn status(&self) -> StatusDocument;
+    /// Requests on the public listener since the start.
+    fn traffic(&self) -> HttpTotals;
+    /// The last transitions of the breakers, newest first.
+    fn transitions(&self) -> Vec<Entry>;
     /// The metrics as Prometheus text.
     fn metrics(&self) -> String;
 }

@@ -1,43 +1,59 @@
-//! The state at a glance, for people: one page, rendered on the server, true for the moment it was asked for.
+//! The state at a glance, for people: one page, rendered on the server, kept true by events where scripts run.
 //!
-//! It needs no script and loads nothing but its style sheet from this listener. A state is always a word, a shape and
-//! a colour together. Every value is escaped on its way into the page ([`fill`] has no other way in for text).
+//! Without a script it is a snapshot, complete and true for the moment it was asked for. With one, the same values come
+//! again over `/events` and go into the same places: an element names its values in `data-live`, so there is one
+//! rendering, here, and the script knows nothing about breakers. It makes no elements and parses no markup.
 //!
-//! Limit: a snapshot. It does not refresh itself; it says when it was taken and links to itself.
+//! The page loads nothing but its style sheet from this listener; its one inline script is allowed by its hash. A state
+//! is always a word, a shape and a colour together. Every value is escaped on its way in ([`fill`] has no other way for text).
+//!
+//! - `values`: what is shown, by name; `words`: how numbers and states are said; `chart`: curves; `template`: places
+//!
+//! Limit: breakers and limits have their places when the page is made; a page that does not fit any more loads itself anew.
 
+mod chart;
 mod template;
 #[cfg(test)]
 mod tests;
+mod values;
+mod words;
 
 use std::sync::LazyLock;
 
 use actix_web::{HttpResponse, web};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 use super::headers;
-use super::routes::View;
-use super::status::{BreakerStatus, Health, Limit, Phase, RedisStatus, StatusDocument};
+use super::live::Live;
+use super::status::StatusDocument;
 use template::{Value, fill};
+pub(super) use values::Values;
 
 const PAGE: &str = include_str!("page/page.html");
+const STRIP: &str = include_str!("page/strip.html");
 const BREAKER: &str = include_str!("page/breaker.html");
+const ENTRY: &str = include_str!("page/entry.html");
 const LIMIT: &str = include_str!("page/limit.html");
 const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
 
 /// The style sheet's path holds a hash of its content, so that a new build can never wear an old dress.
-static STYLE_PATH: LazyLock<String> = LazyLock::new(|| {
-    let digest = Sha1::digest(STYLE.as_bytes());
-    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("/assets/page-{hash}.css")
-});
+static STYLE_PATH: LazyLock<String> = LazyLock::new(|| format!("/assets/page-{}.css", fingerprint(&[STYLE])));
+
+/// The policy's source expression for the one script.
+static SCRIPT_SOURCE: LazyLock<String> =
+    LazyLock::new(|| format!("sha256-{}", STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()))));
 
 /// The page as it stands now.
-pub(super) async fn answer(view: web::Data<View>) -> HttpResponse {
+pub(super) async fn answer(live: web::Data<Live>) -> HttpResponse {
     let mut answer = HttpResponse::Ok();
-    for pair in headers::HTML {
+    for pair in headers::html(&SCRIPT_SOURCE) {
         answer.insert_header(pair);
     }
-    answer.content_type("text/html; charset=utf-8").body(render(&view.status()))
+    answer.content_type("text/html; charset=utf-8").body(live.page())
 }
 
 /// Where the style sheet is served.
@@ -50,131 +66,48 @@ pub(super) async fn style() -> HttpResponse {
     HttpResponse::Ok().content_type("text/css; charset=utf-8").body(STYLE)
 }
 
-fn render(document: &StatusDocument) -> String {
-    let (headline, explanation) = verdict(document);
-    let redis = &document.redis;
-    fill(
-        PAGE,
-        &[
-            ("style", Value::Text(style_path())),
-            ("health", Value::Text(document.status.as_str())),
-            ("icon", Value::Text(icon(document.status))),
-            ("headline", Value::Text(headline)),
-            ("explanation", Value::Text(&explanation)),
-            ("version", Value::Text(&document.version)),
-            ("phase", Value::Text(document.phase.as_str())),
-            ("uptime", Value::Text(&uptime(document.uptime_seconds))),
-            ("time", Value::Text(&document.time)),
-            ("redis_health", Value::Text(if redis.reachable { "pass" } else { "warn" })),
-            ("redis_word", Value::Text(if redis.reachable { "reachable" } else { "not reachable" })),
-            ("topology", Value::Text(&redis.topology)),
-            ("latency", Value::Text(&latency(redis))),
-            ("server_version", Value::Text(redis.server_version.as_deref().unwrap_or("not known yet"))),
-            ("breakers", Value::Markup(&each(&document.breakers, "No breakers.", breaker))),
-            ("limits", Value::Markup(&each(&document.limits, "No limits.", |(name, bound)| limit(name, bound)))),
-        ],
-    )
+/// Names the page that fits the document's values: the templates and what there is to show.
+pub(super) fn id(document: &StatusDocument) -> String {
+    let breakers = document.breakers.iter().map(|breaker| breaker.name.as_str());
+    let parts: Vec<&str> = [PAGE, STRIP, BREAKER, ENTRY, LIMIT, STYLE, SCRIPT]
+        .into_iter()
+        .chain(breakers)
+        .chain(document.limits.keys().copied())
+        .collect();
+    fingerprint(&parts)
 }
 
-/// What to tell somebody who has three seconds, and somebody who has ten.
-fn verdict(document: &StatusDocument) -> (&'static str, String) {
-    match (document.phase, document.status) {
-        (Phase::Starting, _) => ("Starting", "Not serving yet.".to_owned()),
-        (Phase::Draining, _) => ("Draining", "Finishing what is under way, taking nothing new.".to_owned()),
-        (Phase::Ready, Health::Pass) => ("Healthy", "Redis answers and every breaker is closed.".to_owned()),
-        (Phase::Ready, Health::Warn | Health::Fail) => ("Degraded, still serving", degraded(document)),
-    }
+/// The page with these values in their places.
+pub(super) fn render(values: &Values) -> String {
+    let rows = |template: &str, rows: &[Vec<(&'static str, String)>]| -> String {
+        let row = |(n, row): (usize, &Vec<(&'static str, String)>)| {
+            let n = n.to_string();
+            let mut places = texts(row);
+            places.push(("n", Value::Text(&n)));
+            fill(template, &places)
+        };
+        rows.iter().enumerate().map(row).collect()
+    };
+    let (strips, breakers) = (rows(STRIP, &values.breakers), rows(BREAKER, &values.breakers));
+    let (entries, limits) = (rows(ENTRY, &values.entries), rows(LIMIT, &values.limits));
+    let mut places = texts(&values.page);
+    places.extend([
+        ("style", Value::Text(style_path())),
+        ("script", Value::Markup(SCRIPT)),
+        ("strips", Value::Markup(&strips)),
+        ("breakers", Value::Markup(&breakers)),
+        ("entries", Value::Markup(&entries)),
+        ("limits", Value::Markup(&limits)),
+    ]);
+    fill(PAGE, &places)
 }
 
-fn degraded(document: &StatusDocument) -> String {
-    let redis = (!document.redis.reachable).then(|| match &document.redis.last_error {
-        Some(reason) => format!("Redis does not answer: {reason}."),
-        None => "Redis does not answer.".to_owned(),
-    });
-    let breakers = document.breakers.iter().filter(|breaker| !breaker.is_closed());
-    let breakers = breakers.map(|breaker| format!("{} is {}.", breaker.name, word(breaker.state)));
-    redis.into_iter().chain(breakers).collect::<Vec<_>>().join(" ")
+fn texts<'v>(values: &'v [(&'static str, String)]) -> Vec<(&'static str, Value<'v>)> {
+    values.iter().map(|(name, value)| (*name, Value::Text(value))).collect()
 }
 
-fn breaker(breaker: &BreakerStatus) -> String {
-    let wait = breaker.retry_after_ms.map_or_else(|| "none".to_owned(), |millis| format!("{millis} ms"));
-    fill(
-        BREAKER,
-        &[
-            ("name", Value::Text(&breaker.name)),
-            ("state", Value::Text(breaker.state)),
-            ("word", Value::Text(&word(breaker.state))),
-            ("health", Value::Text(mood(breaker.state))),
-            ("since", Value::Text(&breaker.since)),
-            ("wait", Value::Text(&wait)),
-            ("calls", Value::Text(&breaker.calls.to_string())),
-            ("failures", Value::Text(&breaker.failures.to_string())),
-            ("failure_ratio", Value::Text(&percent(breaker.failure_ratio))),
-            ("slow_ratio", Value::Text(&percent(breaker.slow_ratio))),
-            ("rejected", Value::Text(&breaker.rejected_total.to_string())),
-            ("opened", Value::Text(&breaker.opened_total.to_string())),
-        ],
-    )
-}
-
-fn limit(name: &str, limit: &Limit) -> String {
-    let bound = limit.used.map_or_else(|| format!("at most {}", limit.max), |used| format!("{used} of {}", limit.max));
-    fill(LIMIT, &[("name", Value::Text(&name.replace('_', " "))), ("bound", Value::Text(&bound))])
-}
-
-fn each<T>(items: impl IntoIterator<Item = T>, none: &str, row: impl Fn(T) -> String) -> String {
-    let rows: String = items.into_iter().map(row).collect();
-    if rows.is_empty() { format!("<p>{none}</p>") } else { rows }
-}
-
-/// The colour of a breaker state; the shape and the word say the same.
-fn mood(state: &str) -> &'static str {
-    match state {
-        "closed" => "pass",
-        "open" | "forced_open" => "fail",
-        _ => "warn",
-    }
-}
-
-/// The word of a state as people write it.
-fn word(state: &str) -> String {
-    state.replace('_', "-")
-}
-
-fn percent(ratio: f64) -> String {
-    format!("{:.1} %", ratio * 100.0)
-}
-
-fn latency(redis: &RedisStatus) -> String {
-    match redis.latency_ms {
-        Some(millis) => format!("{millis:.2} ms"),
-        None if redis.reachable => "not measured yet".to_owned(),
-        None => "no answer".to_owned(),
-    }
-}
-
-/// The two largest units that say something: `3 d 4 h`, `2 min 5 s`.
-fn uptime(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        (_, _, _) => format!("{days} d {hours} h"),
-    }
-}
-
-/// The tab's icon: a circle, a triangle or a square, like the sign on the page.
-fn icon(health: Health) -> &'static str {
-    match health {
-        Health::Pass => {
-            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%232e7d4f'/%3E%3C/svg%3E"
-        }
-        Health::Warn => {
-            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M8 1 15 15H1z' fill='%23b7791f'/%3E%3C/svg%3E"
-        }
-        Health::Fail => {
-            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 2h12v12H2z' fill='%23b3372f'/%3E%3C/svg%3E"
-        }
-    }
+fn fingerprint(parts: &[&str]) -> String {
+    let mut digest = Sha1::new();
+    parts.iter().for_each(|part| digest.update(part.as_bytes()));
+    digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@ use actix_web::http::header::{ALLOW, CONTENT_LENGTH};
 use actix_web::{Handler, HttpRequest, HttpResponse, Resource, guard, web};
 use serde::Serialize;
 
+use super::live::{Live, events};
 use super::{OpsView, page, probes, status};
 use crate::telemetry::metrics;
 
@@ -17,14 +18,16 @@ pub(super) type View = dyn OpsView;
 pub(super) const BODY_LIMIT_BYTES: u64 = 1024;
 
 /// All routes of the operator listener.
-pub(super) fn configure(service: &mut web::ServiceConfig, view: Arc<View>) {
+pub(super) fn configure(service: &mut web::ServiceConfig, live: Arc<Live>, view: Arc<View>) {
     service
         .app_data(web::Data::from(view))
+        .app_data(web::Data::from(live))
         .service(read_only("/livez", probes::live))
         .service(read_only("/readyz", probes::ready))
         .service(read_only("/startupz", probes::started))
         .service(read_only("/status", status::answer))
         .service(read_only("/metrics", scrape))
+        .service(read_only("/events", events::answer))
         .service(read_only("/", page::answer))
         .service(read_only(page::style_path(), page::style))
         .default_service(web::to(not_found));
@@ -64,7 +67,7 @@ struct Problem<'a> {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    let detail = "The operator listener has /, /status, /metrics, /livez, /readyz and /startupz.";
+    let detail = "The operator listener has /, /events, /status, /metrics, /livez, /readyz and /startupz.";
     problem(&request, StatusCode::NOT_FOUND, "Not found", "not_found", detail)
 }
 
@@ -81,7 +84,8 @@ async fn too_large(request: HttpRequest) -> HttpResponse {
     problem(&request, StatusCode::PAYLOAD_TOO_LARGE, "Body too large", "body_too_large", detail)
 }
 
-fn problem(
+/// A problem document of this listener.
+pub(super) fn problem(
     request: &HttpRequest,
     status: StatusCode,
     title: &'static str,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer};
 
+use super::live::Live;
 use super::{OpsView, headers, routes};
 
 /// A request head must arrive within this time: an operator's tool is near, and a slow one must not hold a place.
@@ -26,6 +27,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections at once: some probes, some scrapers, some people. More would wait in the backlog.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a viewer of the page may leave what was sent to him unread; the kernel counts, because nobody here hears of it.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Seconds that answers under way get when the listener stops.
 const STOP_SECONDS: u64 = 1;
 
@@ -33,6 +37,7 @@ const STOP_SECONDS: u64 = 1;
 pub struct OpsHandle {
     address: SocketAddr,
     server: ServerHandle,
+    live: Arc<Live>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -42,27 +47,31 @@ pub struct OpsHandle {
 /// When the listener cannot be used or the thread cannot be started.
 pub fn spawn(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<OpsHandle> {
     let address = listener.local_addr()?;
+    let live = Live::new(Arc::clone(&view));
+    let watching = Arc::clone(&live);
     let (report, reported) = mpsc::channel();
     let thread = thread::Builder::new().name("ops".to_owned()).spawn(move || {
         actix_rt::System::new().block_on(async move {
-            let server = match build(listener, view) {
+            let server = match build(listener, Arc::clone(&watching), view) {
                 Ok(server) => server,
                 Err(error) => return drop(report.send(Err(error))),
             };
             let _ = report.send(Ok(server.handle()));
+            actix_rt::spawn(watching.run());
             if let Err(error) = server.await {
                 tracing::error!(%error, "the operator listener ended");
             }
         });
     })?;
     let server = reported.recv().map_err(|_| io::Error::other("the operator thread ended at once"))??;
-    Ok(OpsHandle { address, server, thread: Some(thread) })
+    Ok(OpsHandle { address, server, live, thread: Some(thread) })
 }
 
-fn build(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<Server> {
+fn build(listener: TcpListener, live: Arc<Live>, view: Arc<dyn OpsView>) -> io::Result<Server> {
+    limit_unread(&listener);
     let app = move || {
-        let view = Arc::clone(&view);
-        App::new().wrap(headers::every_answer()).configure(|service| routes::configure(service, view))
+        let (live, view) = (Arc::clone(&live), Arc::clone(&view));
+        App::new().wrap(headers::every_answer()).configure(|service| routes::configure(service, live, view))
     };
     let server = HttpServer::new(app)
         .workers(1)
@@ -75,6 +84,16 @@ fn build(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<Server> {
         .shutdown_timeout(STOP_SECONDS)
         .listen(listener)?;
     Ok(server.run())
+}
+
+/// Drops viewers who went to sleep without a goodbye. Connections inherit it from their listener.
+fn limit_unread(listener: &TcpListener) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(UNREAD_TIMEOUT)) {
+        tracing::warn!(%error, "viewers of the page who leave it unread keep their connections on this system");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (listener, UNREAD_TIMEOUT);
 }
 
 impl OpsHandle {
@@ -97,6 +116,7 @@ impl OpsHandle {
 
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
+        self.live.close();
         // The command is on its way once the future exists; the thread's end is the answer.
         drop(self.server.stop(true));
         if thread.join().is_err() {

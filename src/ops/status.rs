@@ -74,6 +74,9 @@ pub struct BreakerStatus {
     pub state: &'static str,
     /// When it entered that state, RFC 3339.
     pub since: String,
+    /// The same in milliseconds since 1970, for the page.
+    #[serde(skip)]
+    pub since_millis: u64,
     /// How long callers are told to wait.
     pub retry_after_ms: Option<u64>,
     /// Calls in the window.
@@ -113,6 +116,8 @@ pub struct Facts {
     pub redis: RedisStatus,
     /// Open connections to Redis.
     pub redis_connections: u64,
+    /// Whether the functions of `/v1` are in Redis; not yet, or why not.
+    pub functions: Result<bool, String>,
     /// All breakers.
     pub breakers: Vec<BreakerStatus>,
     /// Everything bounded that an operator may run into, by name with its unit last (`body_bytes`).
@@ -143,6 +148,9 @@ pub struct StatusDocument {
     /// For the page; `checks` carry it on the wire.
     #[serde(skip)]
     pub time: String,
+    /// The same in milliseconds since 1970.
+    #[serde(skip)]
+    pub wall_millis: u64,
 }
 
 impl StatusDocument {
@@ -150,6 +158,8 @@ impl StatusDocument {
     pub fn assess(facts: Facts) -> Self {
         let time = clock::rfc3339(facts.wall_millis);
         let calm = facts.redis.reachable && facts.breakers.iter().all(BreakerStatus::is_closed);
+        // On their way is calm: they are put there within moments of Redis' first answer.
+        let calm = calm && facts.functions.is_ok();
         let status = match facts.phase {
             Phase::Starting | Phase::Draining => Health::Fail,
             Phase::Ready if calm => Health::Pass,
@@ -166,6 +176,7 @@ impl StatusDocument {
             limits: facts.limits,
             checks,
             time,
+            wall_millis: facts.wall_millis,
         }
     }
 }
@@ -173,10 +184,12 @@ impl StatusDocument {
 impl BreakerStatus {
     /// A breaker's snapshot, taken at `now`, in outside words.
     pub fn of(snapshot: &Snapshot, now: Moment) -> Self {
+        let since_millis = clock::wall_millis_at(snapshot.since, now);
         Self {
             name: snapshot.name.to_owned(),
             state: snapshot.state.as_str(),
-            since: clock::rfc3339(clock::wall_millis_at(snapshot.since, now)),
+            since: clock::rfc3339(since_millis),
+            since_millis,
             retry_after_ms: snapshot.retry_after.map(whole_millis),
             calls: snapshot.calls,
             failures: snapshot.failures,

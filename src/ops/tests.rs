@@ -10,6 +10,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, Response};
 
 use super::*;
+use crate::telemetry::clock;
 
 /// A service where all is well.
 pub(super) fn facts() -> Facts {
@@ -17,6 +18,7 @@ pub(super) fn facts() -> Facts {
         name: name.to_owned(),
         state: "closed",
         since: "2026-01-01T00:00:00.000Z".to_owned(),
+        since_millis: 1_767_225_600_000,
         retry_after_ms: None,
         calls: 40,
         failures: 2,
@@ -36,6 +38,7 @@ pub(super) fn facts() -> Facts {
             server_version: Some("7.0.15".to_owned()),
             last_error: None,
         },
+        functions: Ok(true),
         redis_connections: 4,
         breakers: vec![breaker("redis.read"), breaker("redis.write")],
         limits: BTreeMap::from([
@@ -65,6 +68,14 @@ impl OpsView for Fake {
 
     fn status(&self) -> StatusDocument {
         StatusDocument::assess(self.facts())
+    }
+
+    fn traffic(&self) -> HttpTotals {
+        HttpTotals::default()
+    }
+
+    fn transitions(&self) -> Vec<Entry> {
+        Vec::new()
     }
 
     fn metrics(&self) -> String {
@@ -205,10 +216,82 @@ async fn the_page_carries_the_full_header_set_and_its_style_sheet_exists() {
     for (name, value) in headers::HTML {
         assert_eq!(headers[name], value);
     }
+    let policy = headers["content-security-policy"].to_str().expect("text");
+    assert!(policy.contains("script-src 'sha256-") && policy.contains("trusted-types 'none'"), "{policy}");
     let style = body.split_once("stylesheet\" href=\"").and_then(|(_, rest)| rest.split_once('"'));
     let (status, headers, body) = ops.get(style.expect("a style sheet").0).await;
     assert_eq!((status, headers["content-type"].to_str().ok()), (200, Some("text/css; charset=utf-8")));
     assert!(body.contains(".verdict"));
+}
+
+/// Reads the page's stream until `wanted` was in it; fails when it ends before.
+async fn until(answer: &mut Response, wanted: &str) -> String {
+    let mut heard = String::new();
+    while !heard.contains(wanted) {
+        let chunk = tokio::time::timeout(Duration::from_secs(5), answer.chunk()).await;
+        let chunk = chunk.expect("in time").expect("a stream").unwrap_or_else(|| panic!("it ended: {heard}"));
+        heard.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    heard
+}
+
+async fn ended(answer: &mut Response) {
+    let end = async { while answer.chunk().await.expect("an orderly end").is_some() {} };
+    tokio::time::timeout(Duration::from_secs(5), end).await.expect("the stream ends");
+}
+
+#[tokio::test]
+async fn a_change_of_a_breaker_is_told_within_a_second() {
+    let ops = Ops::spawn();
+    let mut events = ops.ask(Method::GET, "/events").await;
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    assert_eq!(events.headers()["x-accel-buffering"], "no");
+    assert_eq!(events.headers()["cache-control"], "no-store");
+    let greeting = until(&mut events, "\"b0_word\":\"closed\"").await;
+    assert!(greeting.starts_with("retry: 2000\nevent: hello\ndata: "), "{greeting}");
+    let (_, _, page) = ops.get("/").await;
+    let id = greeting.lines().nth(2).and_then(|line| line.strip_prefix("data: ")).expect("an id");
+    assert!(page.contains(&format!("data-page=\"{id}\"")), "the page fits its events");
+    let begun = clock::now();
+    ops.view.set(|facts| facts.breakers[0].state = "open");
+    until(&mut events, "\"b0_word\":\"open\"").await;
+    let took = clock::now().saturating_since(begun);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn streams_end_at_the_drain_and_no_new_one_begins() {
+    let ops = Ops::spawn();
+    let mut events = ops.ask(Method::GET, "/events").await;
+    until(&mut events, "event: state").await;
+    ops.view.set(|facts| facts.phase = Phase::Draining);
+    until(&mut events, "\"headline\":\"Draining\"").await;
+    ended(&mut events).await;
+    let (status, document) = ops.json("/events").await;
+    assert_eq!((status, document["code"].as_str()), (503, Some("draining")));
+}
+
+#[tokio::test]
+async fn there_are_places_for_so_many_viewers_and_probes_need_none() {
+    let ops = Ops::spawn();
+    let mut viewers = Vec::new();
+    for _ in 0..live::hub::PLACES {
+        viewers.push(ops.ask(Method::GET, "/events").await);
+    }
+    let refused = ops.ask(Method::GET, "/events").await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().ok()), (503, Some("5")));
+    assert_eq!(ops.json("/livez").await.0, 200);
+    assert!(viewers.iter().all(|viewer| viewer.status() == 200));
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_viewers() {
+    let ops = Ops::spawn();
+    let mut events = ops.ask(Method::GET, "/events").await;
+    until(&mut events, "event: state").await;
+    let stopping = tokio::task::spawn_blocking(|| ops.handle.stop());
+    ended(&mut events).await;
+    stopping.await.expect("the thread ends");
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Where Redis is and who we say we are.
 //!
 //! Made from parts that the configuration has checked already. The password sits inside the driver's own type, which shows it to
-//! nobody. Limits: one endpoint, no TLS yet; topologies come with their own address lists.
+//! nobody. Limits: one endpoint; topologies come with their own address lists.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redis_rs::{ProtocolVersion, RedisConnectionInfo};
 
+use super::tls::Tls;
 use crate::telemetry::Secret;
 
 /// A Redis server's place on the network or in the file system, with the identity to present there.
@@ -17,16 +19,26 @@ pub struct Address {
 }
 
 /// The transport part of an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Place {
-    Tcp { host: String, port: u16 },
+    /// Within TLS if there is a [`Tls`].
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<Arc<Tls>>,
+    },
     Unix(PathBuf),
 }
 
 impl Address {
     /// A server that listens on TCP.
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
-        Self::at(Place::Tcp { host: host.into(), port })
+        Self::at(Place::Tcp { host: host.into(), port, tls: None })
+    }
+
+    /// A server that listens on TCP and is spoken to within TLS.
+    pub fn tls(host: impl Into<String>, port: u16, tls: Tls) -> Self {
+        Self::at(Place::Tcp { host: host.into(), port, tls: Some(Arc::new(tls)) })
     }
 
     /// A server that listens on a unix socket.

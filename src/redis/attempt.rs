@@ -16,7 +16,7 @@ use redis_rs::aio::MultiplexedConnection;
 use super::catalogue::{Class, Lane, Weight};
 use super::connector::Connection;
 use super::endpoint::Endpoint;
-use super::error::{ErrorKind, Meaning};
+use super::error::{ErrorKind, Meaning, Outcome};
 use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
@@ -26,6 +26,7 @@ use crate::resilience::Deadline;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::CommandOutcome;
+use crate::telemetry::traces::Name;
 
 /// What can be sent: a command or a batch.
 pub(super) trait Cargo {
@@ -36,6 +37,10 @@ pub(super) trait Cargo {
     fn class(&self) -> Class;
     fn weight(&self) -> Weight;
     fn send(&self, handle: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Self::Reply>>;
+    /// What it is called in traces.
+    fn name(&self) -> Name;
+    /// Whether a definite answer came after effects, and the code of Redis' own error: asked only for traces.
+    fn told(&self, reply: &Self::Reply) -> (Outcome, Option<&'static str>);
     /// What a definite answer says of the server; `None` for a success.
     fn meaning(&self, reply: &Self::Reply) -> Option<Meaning>;
     /// Whether a write with this answer may have changed anything.
@@ -51,6 +56,8 @@ pub(super) struct Past {
     pub(super) stay_on: Option<Connection>,
     /// The connection that died with our write in flight.
     pub(super) suspect: Option<Arc<Link>>,
+    /// What became of the fence before the last attempt, if one was owed.
+    pub(super) fence: Option<Fence>,
 }
 
 /// How an attempt ended without an answer.
@@ -67,6 +74,20 @@ pub(super) enum End {
     Expired(Connection),
     /// Handed over, then the connection died.
     Lost(Arc<Link>),
+}
+
+impl End {
+    /// A word for traces; those of [`ErrorKind`] where they mean the same.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "breaker_open",
+            Self::NotSent(kind) => kind.as_str(),
+            Self::Unfenced => "unfenced",
+            Self::Silent(_) => ErrorKind::NoReply.as_str(),
+            Self::Expired(_) => ErrorKind::DeadlinePassed.as_str(),
+            Self::Lost(_) => ErrorKind::ConnectionLost.as_str(),
+        }
+    }
 }
 
 /// Where attempts are made from.
@@ -105,9 +126,10 @@ impl Origin<'_> {
         };
         let limit = self.limit(cargo.weight(), deadline);
         if let Some(suspect) = past.suspect.take_if(|suspect| !Arc::ptr_eq(suspect, &connection.link)) {
-            let stands = tokio::time::timeout(limit, fence(&suspect, &connection)).await == Ok(Fence::Stands);
+            let fence = tokio::time::timeout(limit, fence(&suspect, &connection)).await.unwrap_or(Fence::Unanswered);
             past.suspect = Some(suspect);
-            if !stands {
+            past.fence = Some(fence);
+            if fence != Fence::Stands {
                 admission.finish(Verdict::Ignored, clock::now());
                 return Err(End::Unfenced);
             }

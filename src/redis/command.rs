@@ -12,7 +12,9 @@ use super::Reply;
 use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
 use super::error::{Judge, Meaning, Outcome, meaning};
+use super::spans;
 use super::writes::{Touched, touched_by, touched_in};
+use crate::telemetry::traces::Name;
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
@@ -249,6 +251,19 @@ impl Cargo for Command {
         handle.send_packed_command(&self.cmd).await
     }
 
+    /// From the catalogue: a name it does not know is the caller's text.
+    fn name(&self) -> Name {
+        let name = if self.spec().name.is_empty() { "unknown" } else { self.spec().name };
+        Name { name, batch: None }
+    }
+
+    fn told(&self, reply: &Reply) -> (Outcome, Option<&'static str>) {
+        match reply {
+            Reply::ServerError(error) => (self.judge.outcome(error), Some(spans::code(error))),
+            _ => spans::EXECUTED,
+        }
+    }
+
     fn meaning(&self, reply: &Reply) -> Option<Meaning> {
         match reply {
             Reply::ServerError(error) => Some(self.judge.meaning(error)),
@@ -287,6 +302,18 @@ impl Cargo for Batch {
 
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Vec<Reply>> {
         handle.send_packed_commands(&self.pipeline, 0, self.commands).await
+    }
+
+    fn name(&self) -> Name {
+        Name { name: "PIPELINE", batch: Some(self.commands) }
+    }
+
+    /// Each reply has an outcome of its own; the batch as a whole was answered, unless all of it was refused.
+    fn told(&self, replies: &Vec<Reply>) -> (Outcome, Option<&'static str>) {
+        match (self.meaning(replies), replies.first()) {
+            (Some(_), Some(Reply::ServerError(error))) => (Outcome::NotExecuted, Some(spans::code(error))),
+            _ => spans::EXECUTED,
+        }
     }
 
     /// A batch is refused only when every command in it was: then, and only then, nothing of it has run. Of code that cannot

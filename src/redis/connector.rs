@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::address::{Address, Place};
 use super::link::{Link, Traffic, Transport, WatchedStream};
+use super::tls::{Fault, FaultSlot};
 
 /// How long unacknowledged bytes may wait before the kernel calls a TCP connection dead. Far above any attempt timeout, so that
 /// it only ends links the stall detector has already given up on (black holes).
@@ -42,6 +43,7 @@ pub(super) struct Greeting {
 #[derive(Debug)]
 pub(super) enum ConnectError {
     Transport(io::Error),
+    Tls(Fault),
     Handshake(String),
     TimedOut(Duration),
     /// Not a failure to connect: the pooled connection was found dead or too old at check-out.
@@ -52,6 +54,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(error) => write!(f, "cannot reach Redis: {error}"),
+            Self::Tls(fault) => write!(f, "cannot reach Redis: {}", fault.as_str()),
             Self::Handshake(text) => write!(f, "Redis refused the handshake: {text}"),
             Self::TimedOut(limit) => write!(f, "Redis did not complete the handshake within {limit:?}"),
             Self::Stale => f.write_str("the pooled connection is dead or too old"),
@@ -66,12 +69,18 @@ impl ConnectError {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Transport(error) => error.kind().to_string(),
+            Self::Tls(fault) => fault.as_str().to_owned(),
             // What the server calls an error code is its own choice of bytes: take over only what looks like one.
             Self::Handshake(text) if text.len() <= LONGEST_CODE && text.chars().all(is_plain) => text.clone(),
             Self::Handshake(_) => "handshake refused".to_owned(),
             Self::TimedOut(_) => "handshake timed out".to_owned(),
             Self::Stale => "stale".to_owned(),
         }
+    }
+
+    /// What broke a connection within TLS explains the failure better than that it broke.
+    pub(super) fn explained_by(self, fault: Option<FaultSlot>) -> Self {
+        fault.and_then(|fault| fault.get().copied()).map_or(self, Self::Tls)
     }
 }
 
@@ -80,6 +89,12 @@ const LONGEST_CODE: usize = 32;
 
 fn is_plain(character: char) -> bool {
     character.is_ascii_alphabetic() || character == ' '
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Fault::of(&error).map_or(Self::Transport(error), Self::Tls)
+    }
 }
 
 impl From<RedisError> for ConnectError {
@@ -107,7 +122,18 @@ async fn establish<G: Send + 'static>(
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = dial(address, traffic.clone()).await.map_err(ConnectError::Transport)?;
+    let stream = dial(address, traffic.clone()).await?;
+    let fault = stream.fault();
+    let established = sign_in(address, stream, traffic, on_end).await;
+    established.map_err(|error| error.explained_by(fault))
+}
+
+async fn sign_in<G: Send + 'static>(
+    address: &Address,
+    stream: WatchedStream,
+    traffic: Arc<Traffic>,
+    on_end: impl FnOnce(Arc<Link>) -> G,
+) -> Result<(Connection, Greeting), ConnectError> {
     // Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
@@ -143,21 +169,24 @@ impl Drop for Driver {
 }
 
 /// A watched stream to an address, nothing said on it yet.
-pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> io::Result<WatchedStream> {
+pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> Result<WatchedStream, ConnectError> {
     Ok(WatchedStream::new(open(&address.place).await?, traffic))
 }
 
 async fn open(place: &Place) -> io::Result<Transport> {
     match place {
         Place::Unix(path) => Ok(Transport::Unix(UnixStream::connect(path).await?)),
-        Place::Tcp { host, port } => {
+        Place::Tcp { host, port, tls } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             let socket = SockRef::from(&stream);
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
             #[cfg(target_os = "linux")]
             socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-            Ok(Transport::Tcp(stream))
+            match tls {
+                Some(tls) => Ok(Transport::Tls(Box::new(tls.wrap(stream).await?))),
+                None => Ok(Transport::Tcp(stream)),
+            }
         }
     }
 }

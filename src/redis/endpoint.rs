@@ -15,6 +15,7 @@ use super::catalogue::Lane;
 use super::connector::{self, ConnectError, Connection, Greeting};
 use super::fence;
 use super::functions::Functions;
+use super::instances::Instances;
 use super::link::Link;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
@@ -55,6 +56,7 @@ pub struct Endpoint {
     subscriptions: Arc<Subscriptions>,
     pub(super) functions: Functions,
     writes: Writes,
+    pub(super) instances: Instances,
 }
 
 /// What the keeper last learned of the server.
@@ -143,6 +145,7 @@ impl Endpoint {
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             functions: Functions::default(),
             writes: Writes::default(),
+            instances: Instances::default(),
             address,
             settings,
             metrics,
@@ -174,6 +177,11 @@ impl Endpoint {
     /// Where writes of callers are told.
     pub fn writes(&self) -> &Writes {
         &self.writes
+    }
+
+    /// How many instances of this service use the server, as last known; at least this one.
+    pub fn instances(&self) -> u64 {
+        self.instances.known()
     }
 
     /// Everything an operator may want to see, at one moment.

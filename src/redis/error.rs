@@ -126,6 +126,15 @@ pub enum Meaning {
     Forbidden,
 }
 
+/// An error that Redis told in other ways than an error line: `CODE text`.
+pub fn server_error(line: &str) -> Option<ServerError> {
+    let plain: String = line.chars().filter(|c| !c.is_control()).collect();
+    match redis_rs::parse_redis_value(format!("-{plain}\r\n").as_bytes()) {
+        Ok(redis_rs::Value::ServerError(error)) => Some(error),
+        _ => None,
+    }
+}
+
 /// Classifies a Redis error reply by its code. Unknown codes are the caller's: a healthy server said them.
 pub fn meaning(code: &str) -> Meaning {
     match code {

@@ -27,6 +27,17 @@ pub(super) enum Fence {
     Unanswered,
 }
 
+impl Fence {
+    /// A word for traces.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stands => "stands",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// Fences `old` through `over`. Never returns early on a frozen server: the caller bounds it in time.
 pub(super) async fn fence(old: &Link, over: &Connection) -> Fence {
     if old.is_fenced() || gone_with_its_server(old, &over.link) {

@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Meaning, Outcome, Suspect};
 use super::fence::{Fence, fence};
 use super::pool::WorkerPool;
+use super::spans;
 use super::subscriptions::{NoStream, Subscription, Topic};
 use super::transaction::{Ending, Transaction};
 use super::{Answer, Reply};
@@ -26,6 +27,7 @@ use crate::resilience::bulkhead::{Bulkhead, Slot};
 use crate::resilience::{Deadline, breaker};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::{RetryOutcome, ShedReason};
+use crate::telemetry::traces::OperationSpan;
 
 /// Retry-After of a shed call, before jitter: about the time a full queue takes to drain.
 const SHED_RETRY: Duration = Duration::from_secs(1);
@@ -68,6 +70,13 @@ impl Gateway {
     /// Subscribes to a topic. What comes back has been confirmed by Redis. A subscription changes nothing, so whatever stops
     /// it is `not_executed`; an opening breaker ends the wait for the confirmation.
     pub async fn open_stream(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
+        let span = OperationSpan::begin(|| spans::subscribing(&topic));
+        let opened = self.subscribe(topic, deadline).await;
+        span.finish(|| spans::subscribed(&opened));
+        opened
+    }
+
+    async fn subscribe(&self, topic: Topic, deadline: Deadline) -> Result<Subscription, NoStream> {
         let lane = self.endpoint.lane(Lane::Read);
         let opened = lane.opened();
         if lane.refusing()
@@ -114,6 +123,18 @@ impl Gateway {
     }
 
     async fn guard<C: Cargo>(&self, cargo: &C, deadline: Deadline) -> Result<Answer<C::Reply>, Error> {
+        let mut span = OperationSpan::begin(|| cargo.name());
+        let result = self.guarded(cargo, deadline, &mut span).await;
+        span.finish(|| spans::end(cargo, &result));
+        result
+    }
+
+    async fn guarded<C: Cargo>(
+        &self,
+        cargo: &C,
+        deadline: Deadline,
+        span: &mut OperationSpan,
+    ) -> Result<Answer<C::Reply>, Error> {
         let lane = self.endpoint.lane(cargo.lane());
         if lane.refusing()
             && let Err(refused) = lane.admit(clock::now())
@@ -123,8 +144,8 @@ impl Gateway {
         let slot = self.enter(cargo, deadline).await?;
         // Only calls that get this far earn retries: an outage earns none.
         self.endpoint.budget.deposit();
-        let call =
-            Call { gateway: self, cargo, deadline, past: Past::default(), outcome: Outcome::NotExecuted, attempts: 0 };
+        let (past, outcome) = (Past::default(), Outcome::NotExecuted);
+        let call = Call { gateway: self, cargo, deadline, past, outcome, attempts: 0, span };
         let mut notice = self.endpoint.writes().notice(cargo);
         let result = call.run().await;
         notice.settle(&result);
@@ -185,6 +206,7 @@ struct Call<'a, C: Cargo> {
     past: Past,
     outcome: Outcome,
     attempts: u32,
+    span: &'a mut OperationSpan,
 }
 
 /// Why an attempt did not end the call well, and whether the same call may go out again.
@@ -200,8 +222,10 @@ impl<C: Cargo> Call<'_, C> {
         let origin = Origin { endpoint, pool: &self.gateway.pool };
         let mut tries = 0;
         loop {
+            let began = self.span.attempt_begins();
             let end = origin.attempt(self.cargo, self.deadline, &mut self.past).await;
             tries += 1;
+            self.span.attempt_ended(began, tries, || spans::attempt(self.cargo, &end, self.past.fence.take()));
             let setback = match end {
                 Ok(reply) => match self.answered(reply) {
                     Answered::Done(answer) => return Ok(answer),
@@ -286,16 +310,17 @@ impl<C: Cargo> Call<'_, C> {
     }
 
     /// Waits out the backoff if attempts, budget and deadline allow one more. `Err` carries a better reason where there is one.
-    async fn may_retry(&self, tries: u32) -> Result<(), Option<(ErrorKind, Option<Duration>)>> {
-        let endpoint = &self.gateway.endpoint;
+    async fn may_retry(&mut self, tries: u32) -> Result<(), Option<(ErrorKind, Option<Duration>)>> {
+        let (gateway, cargo) = (self.gateway, self.cargo);
+        let endpoint = &gateway.endpoint;
         let policy = &endpoint.settings.retry;
         if tries >= policy.attempts {
-            self.note(RetryOutcome::AttemptsExhausted);
+            self.note(RetryOutcome::AttemptsExhausted, None);
             return Err(None);
         }
-        let lane = endpoint.lane(self.cargo.lane());
+        let lane = endpoint.lane(cargo.lane());
         let opened = lane.opened();
-        let refusal = |now| lane.admit(now).err().map(|refused| self.gateway.refused(self.cargo.lane(), &refused));
+        let refusal = |now| lane.admit(now).err().map(|refused| gateway.refused(cargo.lane(), &refused));
         if lane.refusing()
             && let Some(error) = refusal(clock::now())
         {
@@ -303,14 +328,14 @@ impl<C: Cargo> Call<'_, C> {
         }
         let wait = policy.backoff.delay(tries - 1, fastrand::f64());
         if wait >= self.deadline.remaining(clock::now()) {
-            self.note(RetryOutcome::Deadline);
+            self.note(RetryOutcome::Deadline, None);
             return Err(None);
         }
         if !endpoint.budget.try_withdraw() {
-            self.note(RetryOutcome::BudgetExhausted);
+            self.note(RetryOutcome::BudgetExhausted, None);
             return Err(None);
         }
-        self.note(RetryOutcome::Retried);
+        self.note(RetryOutcome::Retried, Some(wait));
         tokio::select! {
             biased;
             () = opened => Err(refusal(clock::now()).map(|error| (error.kind, error.retry_after))),
@@ -318,13 +343,14 @@ impl<C: Cargo> Call<'_, C> {
         }
     }
 
-    fn note(&self, outcome: RetryOutcome) {
+    fn note(&mut self, outcome: RetryOutcome, backoff: Option<Duration>) {
+        self.span.decided(outcome, backoff);
         self.gateway.endpoint.metrics.redis.retry(self.cargo.lane().into(), outcome);
     }
 
-    fn note_not_retried(&self, setback: &Setback) {
+    fn note_not_retried(&mut self, setback: &Setback) {
         if matches!(setback.kind, ErrorKind::NoReply | ErrorKind::ConnectionLost) {
-            self.note(RetryOutcome::NotIdempotent);
+            self.note(RetryOutcome::NotIdempotent, None);
         }
     }
 

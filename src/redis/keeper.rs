@@ -1,4 +1,5 @@
-//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well.
+//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well. With the heartbeat goes
+//! the announcement of this instance to the others.
 //!
 //! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
 //! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
@@ -14,6 +15,7 @@ use super::catalogue::Lane;
 use super::connector::{Connection, words};
 use super::endpoint::Endpoint;
 use super::error::{Meaning, meaning};
+use super::instances;
 use crate::resilience::breaker::{Probing, Progress};
 use crate::telemetry::clock;
 
@@ -74,6 +76,7 @@ impl Keeper {
 
     async fn keep_heartbeat(&self) {
         let ping = words(&["PING"]);
+        let announcement = instances::announcement(&self.instance);
         let mut line = Line::new(&self.endpoint);
         loop {
             if self.endpoint.lanes().iter().any(|lane| lane.refusing()) {
@@ -84,7 +87,10 @@ impl Keeper {
             }
             let answered = line.ask(&ping, self.endpoint.settings.connect_timeout, HEARTBEAT).await;
             match answered {
-                Some(latency) => self.endpoint.health.answered_in(latency),
+                Some(latency) => {
+                    self.endpoint.health.answered_in(latency);
+                    self.announce(&mut line, &announcement).await;
+                }
                 None => {
                     self.endpoint.health.lost();
                     line.hang_up();
@@ -94,6 +100,17 @@ impl Keeper {
             // Woken early when nobody has heard of the server for a while: its answer to this is what clears it.
             let _ = tokio::time::timeout(pause, self.endpoint.suspected()).await;
         }
+    }
+
+    /// Tells the other instances of this one, and learns how many there are. It decides nothing here: an answer that does not come
+    /// is noticed by the next heartbeat.
+    async fn announce(&self, line: &mut Line<'_>, announcement: &Cmd) {
+        if !self.endpoint.instances.due(clock::now()) {
+            return;
+        }
+        let limit = self.endpoint.settings.connect_timeout;
+        let answer = line.question(announcement, limit, HEARTBEAT).await;
+        self.endpoint.instances.heard(answer.as_ref().map(|(reply, _)| reply), clock::now());
     }
 
     async fn probe_lane(&self, lane: Lane, probe: Cmd) {
@@ -144,6 +161,21 @@ impl<'a> Line<'a> {
     /// How long the answer took, if the server answered within `limit` as one that serves: any reply but a refusal to serve
     /// (D9). Connecting, where needed, has a limit of its own.
     async fn ask(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<Duration> {
+        let (reply, latency) = self.question(question, connect_limit, limit).await?;
+        let serves = match reply {
+            Value::ServerError(error) => meaning(error.code()) != Meaning::Unavailable,
+            _ => true,
+        };
+        serves.then_some(latency)
+    }
+
+    /// The reply, if one came within `limit`, and how long it took.
+    async fn question(
+        &mut self,
+        question: &Cmd,
+        connect_limit: Duration,
+        limit: Duration,
+    ) -> Option<(Value, Duration)> {
         let connection = match self.connection.take().filter(|connection| !connection.link.is_dead()) {
             Some(connection) => connection,
             None => self.endpoint.connect(connect_limit).await.ok()?,
@@ -151,13 +183,8 @@ impl<'a> Line<'a> {
         let mut handle = connection.handle.clone();
         self.connection = Some(connection);
         let asked = clock::now();
-        let answer = tokio::time::timeout(limit, handle.send_packed_command(question)).await.ok()?;
-        let serves = match answer {
-            Ok(Value::ServerError(error)) => meaning(error.code()) != Meaning::Unavailable,
-            Ok(_) => true,
-            Err(_) => false,
-        };
-        serves.then(|| clock::now().saturating_since(asked))
+        let reply = tokio::time::timeout(limit, handle.send_packed_command(question)).await.ok()?.ok()?;
+        Some((reply, clock::now().saturating_since(asked)))
     }
 
     fn hang_up(&mut self) {

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
 use super::sanitize::Sanitizer;
+use super::tls::{FaultSlot, TlsStream};
 use crate::resilience::Moment;
 use crate::resilience::detectors::Activity;
 use crate::telemetry::clock;
@@ -175,6 +176,7 @@ impl Link {
 /// The byte streams Redis is spoken to over.
 pub(super) enum Transport {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
 }
 
@@ -190,12 +192,21 @@ impl WatchedStream {
     pub(super) fn new(transport: Transport, traffic: Arc<Traffic>) -> Self {
         Self { transport, traffic, write_blocked: false, sanitizer: Sanitizer::default() }
     }
+
+    /// Where a stream within TLS leaves the reason it failed for.
+    pub(super) fn fault(&self) -> Option<FaultSlot> {
+        match &self.transport {
+            Transport::Tls(stream) => Some(stream.fault()),
+            Transport::Tcp(_) | Transport::Unix(_) => None,
+        }
+    }
 }
 
 macro_rules! on_transport {
     ($self:expr, $method:ident, $cx:expr $(, $argument:expr)*) => {
         match &mut $self.transport {
             Transport::Tcp(stream) => Pin::new(stream).$method($cx $(, $argument)*),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).$method($cx $(, $argument)*),
             Transport::Unix(stream) => Pin::new(stream).$method($cx $(, $argument)*),
         }
     };

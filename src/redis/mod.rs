@@ -8,13 +8,16 @@
 //! |---|---|
 //! | `gateway` | guards in order, retries, the sticky outcome |
 //! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
+//! | `spans` | what traces are told of a call |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
+//! | `tls` | certificates, the handshake, and why it failed |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `writes` | who hears of writes |
+//! | `instances` | how many of us serve from this server |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
 //! | `embedded` | the private server child |
@@ -30,12 +33,15 @@ mod error;
 mod fence;
 pub mod functions;
 mod gateway;
+mod instances;
 mod keeper;
 mod link;
 mod pool;
 mod sanitize;
 mod settings;
+mod spans;
 mod subscriptions;
+mod tls;
 mod transaction;
 mod watch;
 mod writes;
@@ -43,7 +49,7 @@ mod writes;
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
 pub use endpoint::{Endpoint, Reading};
-pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning};
+pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning, server_error};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
@@ -51,6 +57,7 @@ pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,
 };
+pub use tls::{Tls, TlsError, TlsFiles, TlsRole};
 pub use transaction::{Ending, Transaction, cause};
 pub use writes::{Interest, Touched, Witness, Writes};
 

@@ -15,7 +15,9 @@ use super::catalogue::{Class, Lane, Weight};
 use super::command::{Batch, Command};
 use super::connector::words;
 use super::error::{Judge, Meaning, Outcome, meaning};
+use super::spans;
 use super::writes::{Touched, touched_in};
+use crate::telemetry::traces::Name;
 
 /// Commands that run all together or not at all.
 pub struct Transaction {
@@ -103,6 +105,19 @@ impl Cargo for Sealed {
     async fn send(&self, handle: &mut MultiplexedConnection) -> RedisResult<Ending> {
         let replies = handle.send_packed_commands(&self.batch.pipeline, 0, self.replies).await?;
         Ok(Ending::of(replies, &self.batch.code))
+    }
+
+    fn name(&self) -> Name {
+        Name { name: "MULTI", batch: Some(self.batch.len()) }
+    }
+
+    fn told(&self, ending: &Ending) -> (Outcome, Option<&'static str>) {
+        match ending {
+            Ending::Executed(_) => spans::EXECUTED,
+            Ending::Discarded(error) => (Outcome::NotExecuted, Some(spans::code(error))),
+            Ending::Scattered(error) => (Outcome::Unknown, Some(spans::code(error))),
+            Ending::Unreadable => (Outcome::Unknown, None),
+        }
     }
 
     fn meaning(&self, ending: &Ending) -> Option<Meaning> {

@@ -15,7 +15,7 @@ use crate::redis::{Gateway, Outcome, Reply};
 use crate::resilience::Deadline;
 
 /// How long a caller's record is kept (D17).
-const CALLERS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const CALLERS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long our own is kept: twice the longest deadline a caller may ask for.
 const OWN_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -38,6 +38,16 @@ impl Once {
         let nonce = [fastrand::u64(..), fastrand::u64(..)].map(u64::to_be_bytes).concat();
         let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
         Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME }
+    }
+
+    /// The record's key.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.record
+    }
+
+    /// The same, kept for another while: for calls so frequent that their records would crowd the memory of Redis.
+    pub(super) fn kept_for(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
     }
 }
 
@@ -84,7 +94,7 @@ pub(super) struct Step<'a> {
 
 impl Step<'_> {
     /// Runs it. The decision is the function's reply, a list that begins with a word.
-    pub(super) async fn decide(self, gateway: &Gateway, deadline: Deadline) -> Result<Decided<Decision>, Failure> {
+    pub(super) async fn decide(&self, gateway: &Gateway, deadline: Deadline) -> Result<Decided<Decision>, Failure> {
         let answer = gateway.call(&self.call(), deadline).await?;
         let attempts = answer.attempts;
         let Reply::Array(parts) = answer.reply else { return Err(Failure::of_reply(&answer.reply, attempts)) };
@@ -118,15 +128,35 @@ impl Step<'_> {
 
 /// A function's reply: a word and what belongs to it.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub struct Decision {
     parts: Vec<Reply>,
     attempts: u32,
 }
 
 impl Decision {
+    /// The reply of a function that only reads, which has no record.
+    pub(super) fn new(parts: Vec<Reply>, attempts: u32) -> Self {
+        Self { parts, attempts }
+    }
+
     /// The word it begins with.
     pub(super) fn word(&self) -> &[u8] {
         self.bytes(0).unwrap_or_default()
+    }
+
+    /// A decision that was remembered, or a reply of a function that only reads.
+    pub(super) fn of(parts: Vec<Reply>, attempts: u32) -> Self {
+        Self { parts, attempts }
+    }
+
+    /// How many attempts brought it here.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Takes the part at this place out, whatever it is.
+    pub(super) fn take(&mut self, at: usize) -> Option<Reply> {
+        self.parts.get_mut(at).map(|part| std::mem::replace(part, Reply::Nil))
     }
 
     /// The part at this place.
@@ -141,11 +171,6 @@ impl Decision {
     pub(super) fn number<N: std::str::FromStr>(&self, at: usize) -> Result<N, Failure> {
         let text = self.bytes(at).and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.and_then(|text| text.parse().ok()).ok_or_else(|| Failure::unexpected(self.attempts))
-    }
-
-    /// The failure of a call that Redis decided against.
-    pub(super) fn refused(&self, kind: FailureKind) -> Failure {
-        refused(kind, self.attempts)
     }
 
     /// The failure of a word that no function says.

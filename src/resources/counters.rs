@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use super::atomic::{Decided, Once, Step};
-use super::{Failure, FailureKind, Found, Namespace};
+use super::atomic::{Decided, Decision, Once, Step};
+use super::keys::{Guard, Keys};
+use super::{Failure, FailureKind, Fence, Found, Namespace, fenced};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};
 use crate::resilience::Deadline;
@@ -31,6 +32,8 @@ pub struct Increment {
     pub on_limit: OnLimit,
     /// Lifetime of a counter that this increment creates.
     pub ttl: Option<Duration>,
+    /// The lease it is made under.
+    pub fence: Option<Fence>,
 }
 
 /// What a step beyond a bound does.
@@ -60,6 +63,31 @@ pub enum Counted {
     Clamped(i64),
     /// The step was refused, and the value kept.
     Refused(Bound, i64),
+    /// The step would leave 64 bits; the value was kept.
+    OutOfRange,
+    /// The name holds something else.
+    WrongType,
+    /// A newer token of the lease it is made under is known.
+    Fenced,
+}
+
+impl Counted {
+    /// The function's name, under which its decisions are remembered.
+    pub const FUNCTION: &'static str = "counter_increment";
+
+    /// Reads a decision of the function.
+    pub fn of(decision: &Decision) -> Result<Self, Failure> {
+        match decision.word() {
+            b"ok" => Ok(Self::Stepped(decision.number(1)?)),
+            b"clamped" => Ok(Self::Clamped(decision.number(1)?)),
+            b"min" => Ok(Self::Refused(Bound::Min, decision.number(1)?)),
+            b"max" => Ok(Self::Refused(Bound::Max, decision.number(1)?)),
+            b"overflow" => Ok(Self::OutOfRange),
+            b"type" => Ok(Self::WrongType),
+            b"fenced" => Ok(Self::Fenced),
+            _ => Err(decision.unreadable()),
+        }
+    }
 }
 
 impl<'a> Counters<'a> {
@@ -77,7 +105,8 @@ impl<'a> Counters<'a> {
         deadline: Deadline,
     ) -> Result<Decided<Counted>, Failure> {
         let key = self.names.key(name)?;
-        let plain = step.min.is_none() && step.max.is_none() && step.ttl.is_none() && once.is_none();
+        let bounded = step.min.is_some() || step.max.is_some() || step.ttl.is_some();
+        let plain = !bounded && step.fence.is_none() && once.is_none();
         if plain { self.add(key, step.by, deadline).await } else { self.step(key, step, once, deadline).await }
     }
 
@@ -102,20 +131,13 @@ impl<'a> Counters<'a> {
         let (by, min, max) = (step.by.to_string(), text(step.min), text(step.max));
         let on_limit: &[u8] = if step.on_limit == OnLimit::Clamp { b"clamp" } else { b"refuse" };
         let ttl = step.ttl.map_or_else(String::new, |ttl| ttl.as_millis().to_string());
-        let arguments = [by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
-        let (keys, class) = ([key], Class::NonIdempotent);
-        let call = Step { function: "counter_increment", keys: &keys, arguments: &arguments, class, once };
-        let Decided { value: decision, replayed, attempts } = call.decide(self.gateway, deadline).await?;
-        let value = match decision.word() {
-            b"ok" => Counted::Stepped(decision.number(1)?),
-            b"clamped" => Counted::Clamped(decision.number(1)?),
-            b"min" => Counted::Refused(Bound::Min, decision.number(1)?),
-            b"max" => Counted::Refused(Bound::Max, decision.number(1)?),
-            b"overflow" => return Err(decision.refused(FailureKind::OutOfRange)),
-            b"type" => return Err(decision.refused(FailureKind::WrongType)),
-            _ => return Err(decision.unreadable()),
-        };
-        Ok(Decided { value, replayed, attempts })
+        let fence = step.fence.as_ref();
+        let arguments = [fenced::token(fence), by.as_bytes(), min.as_bytes(), max.as_bytes(), on_limit, ttl.as_bytes()];
+        let (keys, class) = (fenced::keys(key, fence), Class::NonIdempotent);
+        let call = Step { function: Counted::FUNCTION, keys: &keys, arguments: &arguments, class, once };
+        let decided = call.decide(self.gateway, deadline).await?;
+        let value = Counted::of(&decided.value)?;
+        Ok(decided.map(|_| value))
     }
 
     /// The value; nothing when there is no such counter.
@@ -132,12 +154,8 @@ impl<'a> Counters<'a> {
     }
 
     /// Removes the counter; fine if there is none. A string that is no integer is still a string: it goes as well.
-    pub async fn delete(&self, name: &[u8], deadline: Deadline) -> Result<(), Failure> {
-        let command = Command::of(&[b"GETDEL", self.names.key(name)?]).with_class(Class::Idempotent);
-        let answer = self.gateway.run(&command, deadline).await?;
-        match answer.reply {
-            Reply::Nil | Reply::BulkString(_) => Ok(()),
-            other => Err(Failure::of_reply(&other, answer.attempts)),
-        }
+    pub async fn delete(&self, name: &[u8], fence: Option<Fence>, deadline: Deadline) -> Result<(), Failure> {
+        let guard = Guard { fence, ..Guard::default() };
+        Keys::new(self.gateway, self.names).delete(name, &guard, deadline).await.map(|_| ())
     }
 }

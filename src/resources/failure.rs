@@ -32,6 +32,8 @@ pub enum FailureKind {
     OutOfRange,
     /// The name belongs to the service.
     Reserved,
+    /// A newer fencing token of the write's lease is known.
+    Fenced,
     /// Redis cannot serve now and said so.
     Unavailable,
     /// Redis is out of memory.
@@ -42,6 +44,8 @@ pub enum FailureKind {
     Forbidden,
     /// The same Idempotency-Key came with another request before.
     OtherRequest,
+    /// The command cannot be made to happen once.
+    NotRepeatable,
     /// The Idempotency-Key was settled as not executed.
     Settled,
     /// This Redis has no functions.
@@ -56,6 +60,11 @@ impl Failure {
     /// A failure before anything was sent.
     pub fn before_sending(kind: FailureKind) -> Self {
         Self { kind, outcome: Outcome::NotExecuted, attempts: 0, retry_after: None }
+    }
+
+    /// A refusal that a function decided, in one attempt.
+    pub fn decided(kind: FailureKind) -> Self {
+        Self { attempts: 1, ..Self::before_sending(kind) }
     }
 
     /// A definite refusal by Redis, which ran nothing.

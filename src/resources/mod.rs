@@ -6,14 +6,24 @@
 //! does not answer ([`stale`]).
 
 mod atomic;
+pub mod commands;
+mod conditions;
 pub mod counters;
 mod failure;
+mod fenced;
 pub mod keys;
+pub mod leases;
+pub mod limiters;
+pub mod listing;
 mod namespace;
+pub mod operations;
+pub mod presence;
 pub mod stale;
 
-pub use atomic::{Decided, Once};
+pub use atomic::{Decided, Decision, Once};
+pub use conditions::{Conditions, Tags};
 pub use failure::{Failure, FailureKind};
+pub use fenced::Fence;
 pub use namespace::{Namespace, Reserved};
 
 /// What a read found. That there is nothing is Redis' decision, too, and its caller is told how often Redis was asked.

@@ -17,6 +17,11 @@ impl Namespace {
     pub fn key<'a>(&self, name: &'a [u8]) -> Result<&'a [u8], Reserved> {
         if name.starts_with(RESERVED) { Err(Reserved) } else { Ok(name) }
     }
+
+    /// The Redis key of a record that the service keeps for a caller's name (D14).
+    pub fn service_key(&self, kind: &str, name: &[u8]) -> Vec<u8> {
+        [RESERVED, kind.as_bytes(), b":", name].concat()
+    }
 }
 
 #[cfg(test)]
@@ -29,5 +34,6 @@ mod tests {
         assert_eq!(names.key(b"collective:probe:1"), Err(Reserved));
         assert_eq!(names.key(b"collective"), Ok(&b"collective"[..]));
         assert_eq!(names.key(b""), Ok(&b""[..]));
+        assert_eq!(names.service_key("lease", b"jobs"), b"collective:lease:jobs");
     }
 }

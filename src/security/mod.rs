@@ -34,12 +34,28 @@ macro_rules! actions {
 actions! {
     /// Read keys of `/v1/keys`.
     ReadKeys = "keys:read";
+    /// List keys of `/v1/keys`. Not for read-only tokens, which read what they can name.
+    ListKeys = "keys:list";
     /// Write and delete keys of `/v1/keys`.
     WriteKeys = "keys:write";
     /// Read counters.
     ReadCounters = "counters:read";
     /// Increment and delete counters.
     WriteCounters = "counters:write";
+    /// Look at limiters.
+    ReadLimiters = "limiters:read";
+    /// Take from limiters, and make them forget.
+    WriteLimiters = "limiters:write";
+    /// Ask what became of one's own requests.
+    ReadOperations = "operations:read";
+    /// See who holds a lease.
+    ReadLeases = "leases:read";
+    /// Acquire, renew and release leases.
+    WriteLeases = "leases:write";
+    /// See how many are in a room.
+    ReadPresence = "presence:read";
+    /// Enter and leave rooms.
+    WritePresence = "presence:write";
     /// Send commands in the command dialect.
     SendCommands = "commands";
 }

@@ -1,5 +1,5 @@
-//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, and the supervisor of the
-//! embedded server.
+//! The background thread: the keeper of the endpoint, that of its subscriptions, the migrations, the exporter of traces,
+//! what limiters owe Redis, and the supervisor of the embedded server.
 //!
 //! A thread and a runtime of its own, so that no amount of traffic delays the discovery of an outage or of its end. It is told
 //! to stop after the workers have stopped: the last requests still need a keeper and a server. Limits: a panic in here ends the
@@ -16,7 +16,10 @@ use crate::redis::embedded::{Embedded, EmbeddedEvent};
 use crate::redis::functions::Obstacle;
 use crate::redis::{Endpoint, Gateway, Keeper, SubscriptionKeeper};
 use crate::resilience::Deadline;
+use crate::resources::limiters::memory::Memory;
+use crate::resources::limiters::settlement;
 use crate::telemetry::clock;
+use crate::telemetry::traces::Exporter;
 
 /// How long one try at the migrations may take: longer than a dead replica's lock lasts.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,17 +33,26 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none.
+    /// Starts the thread. `ready` is told once when the embedded server first answers; at once when there is none. The exporter
+    /// gets the time beside it to send what is left in the end.
     pub(super) fn start(
         endpoint: Arc<Endpoint>,
+        limiters: Arc<Memory>,
         embedded: Option<Embedded>,
+        exporting: Option<(Exporter, Duration)>,
         ready: oneshot::Sender<()>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("background".into())
-            .spawn(move || runtime.block_on(work(endpoint, embedded, ready, stopped)))?;
+        let thread = std::thread::Builder::new().name("background".into()).spawn(move || {
+            runtime.block_on(async {
+                let exporting = exporting.map(|(exporter, limit)| (exporter.start(), limit));
+                work(endpoint, limiters, embedded, ready, stopped).await;
+                if let Some((exporting, limit)) = exporting {
+                    exporting.finish(limit).await;
+                }
+            });
+        })?;
         Ok(Self { stop, thread })
     }
 
@@ -53,6 +65,7 @@ impl Background {
 
 async fn work(
     endpoint: Arc<Endpoint>,
+    limiters: Arc<Memory>,
     embedded: Option<Embedded>,
     ready: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
@@ -61,10 +74,11 @@ async fn work(
     let subscriptions = SubscriptionKeeper::new(endpoint.clone());
     // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
     tokio::spawn(async move { subscriptions.run().await });
+    let settling = settlement::run(endpoint.clone(), limiters);
     let migrating = put_functions_in_place(endpoint.clone());
     let keeper = Keeper::new(endpoint, &instance);
     let keeper = async {
-        tokio::join!(keeper.run(), migrating);
+        tokio::join!(keeper.run(), migrating, settling);
     };
     let Some(embedded) = embedded else {
         let _ = ready.send(());

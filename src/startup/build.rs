@@ -9,16 +9,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::traces;
 use crate::api::acceptor::census::{self, Census};
+use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
-use crate::redis::{self, Address, Endpoint};
+use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
+use crate::resources::limiters::memory::Memory;
 use crate::resources::stale::Limits;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
+use crate::telemetry::traces::Exporter;
 use crate::telemetry::{Metrics, Secret};
 use crate::{api, resilience};
 
@@ -35,6 +39,8 @@ pub(super) struct Built {
     pub(super) embedded: Option<Embedded>,
     /// Where the generated root token is, if there is one.
     pub(super) token_file: Option<PathBuf>,
+    /// The way out for traces, where there is one.
+    pub(super) exporter: Option<Exporter>,
     /// Held for life: the lock on the directory.
     pub(super) _data_dir: Option<DataDir>,
 }
@@ -77,26 +83,43 @@ impl Built {
             _ => None,
         };
         let address = address(&settings, embedded.as_ref())?;
+        let trace_settings = traces::settings(&settings, embedded.as_ref());
         let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
-        let metrics =
-            Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
-        let metrics = Arc::new(metrics);
-        let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
-        let endpoint = Endpoint::new(address, redis_settings(&settings), metrics.clone(), &observer);
+        let metrics = metrics()?;
+        let (traces, exporter) = traces::build(trace_settings, &metrics)?;
+        let endpoint = watched(address, &settings, &metrics);
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
             census: Census::new(connection_limits(&settings), metrics.clone()),
+            traces,
             failures: api::report::FailureLog::default(),
+            limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
             stale: stale(&settings, &endpoint),
+            highest_token: Default::default(),
         });
-        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, _data_dir: data_dir })
+        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
     }
+}
+
+/// The endpoint alone, for verbs that talk to a Redis and serve nobody.
+pub(super) fn endpoint(settings: &Settings) -> Result<Arc<Endpoint>, BuildError> {
+    Ok(watched(address(settings, None)?, settings, &metrics()?))
+}
+
+fn metrics() -> Result<Arc<Metrics>, BuildError> {
+    let metrics = Metrics::new(Build::current()).map_err(|error| BuildError::Failed(format!("metrics: {error}")))?;
+    Ok(Arc::new(metrics))
+}
+
+fn watched(address: Address, settings: &Settings, metrics: &Arc<Metrics>) -> Arc<Endpoint> {
+    let observer: Arc<dyn Observer> = Arc::new(metrics.breaker_log());
+    Endpoint::new(address, redis_settings(settings), metrics.clone(), &observer)
 }
 
 #[expect(clippy::disallowed_methods, reason = "PATH is the system's, not a setting of ours")]
@@ -113,10 +136,11 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     };
     let address = match &url.address {
         config::Address::Unix(path) => Address::unix(path),
-        config::Address::Tcp { tls: true, .. } => {
-            return Err(BuildError::Refused(
-                "redis.url: rediss:// (TLS) is not built yet: use redis:// or unix://".into(),
-            ));
+        config::Address::Tcp { host, port, tls: true } => {
+            // Read before, with the rest of the configuration: only a file that has changed since is refused here.
+            let tls = Tls::load(host, redis.tls.files())
+                .map_err(|error| BuildError::Refused(format!("redis.tls: {error}")))?;
+            Address::tls(host.as_str(), *port, tls)
         }
         config::Address::Tcp { host, port, tls: false } => Address::tcp(host.as_str(), *port),
     };
@@ -188,7 +212,10 @@ fn api_settings(settings: &Settings) -> api::Settings {
         reply_bytes: settings.limits.reply,
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
+        security_policy: settings.server.security_policy.clone(),
         heartbeat: settings.streams.heartbeat,
+        cross_origin: cross_origin(&settings.cors),
+        instances_min: settings.limiters.instances,
     }
 }
 
@@ -198,6 +225,15 @@ fn stale(settings: &Settings, endpoint: &Endpoint) -> Arc<api::stale::Answers> {
     let answers = Arc::new(api::stale::Answers::new(limits, endpoint.writes().interest().clone()));
     endpoint.writes().tell(answers.clone());
     answers
+}
+
+/// The policy, if there is one. The table of keys has made sure that every origin can be a header.
+fn cross_origin(cors: &config::Cors) -> Option<api::cross_origin::Policy> {
+    let origins = match cors.allowed_origins.as_deref()? {
+        [any] if any == config::ANY_ORIGIN => Origins::Any,
+        list => Origins::Listed(list.iter().filter_map(|origin| origin.parse().ok()).collect()),
+    };
+    Some(api::cross_origin::Policy { origins, max_age: cors.max_age })
 }
 
 fn connection_limits(settings: &Settings) -> census::Limits {

@@ -2,7 +2,7 @@
 //!
 //! The first SIGTERM or SIGINT drains (D28): readiness turns 503, after `drain.delay` streams are ended (their readers never mean
 //! to leave) and the acceptor drains within `drain.finish`, then the operator listener ends, the background stops and the embedded
-//! server with it, exit 0. A second signal exits 1 at once.
+//! server with it, the last spans get `drain.flush`, exit 0. A second signal exits 1 at once.
 //! Limits: a forced exit leaves an embedded server running; the next start adopts it.
 
 use std::io::{self, Read, Write};
@@ -31,7 +31,9 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let view = View::new(&built.settings, &built.shared, built.endpoint.clone());
     let ops = ops::spawn(built.ops, view.clone())?;
     let (ready, is_ready) = oneshot::channel();
-    let background = Background::start(built.endpoint.clone(), built.embedded, ready)?;
+    let exporting = built.exporter.map(|exporter| (exporter, built.settings.drain.flush));
+    let background =
+        Background::start(built.endpoint.clone(), built.shared.limiters.clone(), built.embedded, exporting, ready)?;
     let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
     let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {

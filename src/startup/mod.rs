@@ -6,13 +6,17 @@
 mod background;
 mod build;
 mod lifecycle;
+mod migrate;
 mod public;
+mod redis_acl;
+mod traces;
 mod view;
 
 use std::process::ExitCode;
 
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_OK, Invocation, Page, USAGE, Verb};
 use crate::config::{self, LoadInput, Loaded};
+use crate::redis::catalogue::AclOptions;
 use crate::{api, redis, telemetry};
 
 /// Does what the command line asks for.
@@ -32,11 +36,19 @@ pub fn run(invocation: &Invocation) -> ExitCode {
             Ok(loaded) => lifecycle::healthcheck(loaded.settings.ops.bind),
             Err(code) => code,
         },
+        Verb::RedisAcl => match load(invocation) {
+            Ok(loaded) => redis_acl(&loaded.settings),
+            Err(code) => code,
+        },
         Verb::Serve => match load(invocation) {
             Ok(loaded) => serve(loaded),
             Err(code) => code,
         },
-        Verb::Migrate | Verb::Openapi => {
+        Verb::Migrate(mode) => match load(invocation) {
+            Ok(loaded) => migrate::run(&loaded.settings, mode),
+            Err(code) => code,
+        },
+        Verb::Openapi => {
             eprintln!("collective: this verb is not built yet");
             EXIT_FAILURE
         }
@@ -59,6 +71,22 @@ fn document(page: Page) -> String {
         Page::Configuration => config::markdown(),
         Page::Metrics => telemetry::metrics::markdown(),
         Page::Example => config::example(),
+        Page::UsersAcl => redis::catalogue::acl(&AclOptions::default()).unwrap_or_default(),
+    }
+}
+
+fn redis_acl(settings: &config::Settings) -> u8 {
+    match redis_acl::list(settings) {
+        Ok(list) => {
+            if settings.redis.password.is_none() {
+                eprintln!("warning: {}", redis_acl::NO_PASSWORD);
+            }
+            print(&list)
+        }
+        Err(unfit) => {
+            eprintln!("redis.username: {unfit}");
+            EXIT_CONFIGURATION
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 
 use crate::api::acceptor::{self, Acceptor};
-use crate::api::{self, Worker, envelope};
+use crate::api::{self, Worker, cross_origin, envelope};
 use crate::config;
 use crate::redis::{Endpoint, Gateway};
 
@@ -33,11 +33,17 @@ pub(super) fn start(
         disconnect_timeout: settings.client_disconnect_timeout,
         write_timeout: settings.client_write_timeout,
         head_bytes: shared.settings.head_bytes,
+        allow_origin: shared.settings.cross_origin.as_ref().and_then(cross_origin::Policy::for_everyone),
     };
     let census = shared.census.clone();
     let app = move || {
         let worker = Worker::new(shared.clone(), Gateway::new(endpoint.clone()));
-        App::new().app_data(web::Data::new(worker)).wrap(from_fn(envelope::wrap)).configure(api::configure)
+        // The envelope is the outermost: what answers inside of it has an id, the standard headers and is counted.
+        App::new()
+            .wrap(cross_origin::middleware(worker.shared.settings.cross_origin.as_ref()))
+            .wrap(from_fn(envelope::wrap))
+            .app_data(web::Data::new(worker))
+            .configure(api::configure)
     };
     Acceptor::start(listener, settings, census, app)
 }

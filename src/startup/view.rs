@@ -14,11 +14,12 @@ use crate::redis::Endpoint;
 use crate::resilience::{Moment, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock;
-use crate::telemetry::metrics::{BreakerSource, PoolState};
+use crate::telemetry::diary::Entry;
+use crate::telemetry::metrics::{BreakerSource, HttpTotals, LifePhase, PoolState};
 
 /// The operators' view of this process.
 pub(super) struct View {
-    phase: AtomicU8,
+    phase: Arc<AtomicU8>,
     endpoint: Arc<Endpoint>,
     metrics: Arc<Metrics>,
     topology: &'static str,
@@ -39,12 +40,15 @@ impl View {
         metrics.retry_budget_tokens.sample(sample(|endpoint| endpoint.reading(clock::now()).retry_tokens));
         metrics.inflight.sample(sample(|endpoint| endpoint.reading(clock::now()).in_flight as f64));
         metrics.streams_open.sample(sample(|endpoint| endpoint.subscriptions().streams() as f64));
+        metrics.instances.sample(sample(|endpoint| endpoint.instances() as f64));
         metrics.subscriptions.sample(sample(|endpoint| endpoint.subscriptions().held() as f64));
         metrics
             .pool_connections(PoolState::Open)
             .sample(sample(|endpoint| endpoint.reading(clock::now()).connections as f64));
+        let phase = Arc::new(AtomicU8::new(Phase::Starting as u8));
+        show_phase(&metrics, &phase);
         Arc::new(Self {
-            phase: AtomicU8::new(Phase::Starting as u8),
+            phase,
             endpoint,
             metrics,
             topology: settings.redis.topology.as_str(),
@@ -99,6 +103,7 @@ impl OpsView for View {
                 server_version: reading.server_version,
                 last_error: reading.last_error,
             },
+            functions: self.endpoint.functions_in_place(),
             redis_connections: reading.connections as u64,
             breakers: reading.breakers.iter().map(|snapshot| BreakerStatus::of(snapshot, now)).collect(),
             limits,
@@ -106,8 +111,29 @@ impl OpsView for View {
         })
     }
 
+    fn traffic(&self) -> HttpTotals {
+        self.metrics.http.totals()
+    }
+
+    fn transitions(&self) -> Vec<Entry> {
+        self.metrics.diary.read()
+    }
+
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+}
+
+/// Every phase as a metric, so that a service stuck in one can be alerted about.
+fn show_phase(metrics: &Metrics, phase: &Arc<AtomicU8>) {
+    let phases = [
+        (LifePhase::Starting, Phase::Starting),
+        (LifePhase::Ready, Phase::Ready),
+        (LifePhase::Draining, Phase::Draining),
+    ];
+    for (word, of) in phases {
+        let phase = phase.clone();
+        metrics.phase(word).sample(move || f64::from(phase.load(Ordering::Acquire) == of as u8));
     }
 }
 

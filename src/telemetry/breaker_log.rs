@@ -1,28 +1,32 @@
-//! Breaker transitions, told once: as a log line and as a counter.
+//! Breaker transitions, told once: as a log line, as a counter, and to the diary that people are shown.
 //!
 //! The breakers know only the `Observer` trait. This is the observer the service gives them. It is called under
-//! the breaker's own lock, so it counts and writes one line, nothing more.
+//! the breaker's own lock, so it counts, notes and writes one line, nothing more.
 
 use std::sync::Arc;
 
 use crate::resilience::{Cause, Observer, State};
 use crate::telemetry::metrics::Transitions;
+use crate::telemetry::{Diary, clock};
 
 /// The observer that logs and counts every transition of every breaker.
 pub struct BreakerLog {
     transitions: Arc<Transitions>,
+    diary: Arc<Diary>,
 }
 
 impl BreakerLog {
-    /// An observer that counts into `transitions`; [`crate::telemetry::Metrics::breaker_log`] makes the usual one.
-    pub fn new(transitions: Arc<Transitions>) -> Self {
-        Self { transitions }
+    /// An observer that counts into `transitions` and notes into `diary`; [`crate::telemetry::Metrics::breaker_log`] makes
+    /// the usual one.
+    pub fn new(transitions: Arc<Transitions>, diary: Arc<Diary>) -> Self {
+        Self { transitions, diary }
     }
 }
 
 impl Observer for BreakerLog {
     fn breaker_transition(&self, name: &'static str, from: State, to: State, cause: Cause) {
         self.transitions.count(name, from, to);
+        self.diary.note(clock::now(), name, from, to, cause);
         let (from, to, cause) = (from.as_str(), to.as_str(), cause.as_str());
         // By consequence: callers are refused from now on, or life goes on. Probing through an outage is neither: several times
         // a second, until it ends.
@@ -51,7 +55,7 @@ mod tests {
 
     #[test]
     fn an_opening_is_a_warning_and_a_closing_is_information() {
-        let log = BreakerLog::new(Arc::default());
+        let log = BreakerLog::new(Arc::default(), Arc::default());
         let lines = captured(|| {
             log.breaker_transition("redis.read", State::Closed, State::Open, Cause::Stall);
             log.breaker_transition("redis.read", State::HalfOpen, State::Closed, Cause::ProbesPassed);

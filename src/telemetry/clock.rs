@@ -45,6 +45,25 @@ pub fn wall_millis_at(past: Moment, now: Moment) -> u64 {
     wall_millis().saturating_sub(ago)
 }
 
+/// Both clocks read together, to put many past moments on the wall without moving them against each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    now: Moment,
+    wall: SystemTime,
+}
+
+impl Reading {
+    /// Reads both clocks.
+    pub fn take() -> Self {
+        Self { now: now(), wall: SystemTime::now() }
+    }
+
+    /// A past moment on the wall. As with [`wall_millis_at`], the answer moves with the system clock.
+    pub fn wall_at(self, past: Moment) -> SystemTime {
+        self.wall.checked_sub(self.now.saturating_since(past)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
 /// Wall-clock milliseconds as RFC 3339 in UTC, `2026-02-28T23:59:59.250Z`.
 pub fn rfc3339(wall_millis: u64) -> String {
     let (days, in_day) = (wall_millis / 86_400_000, wall_millis % 86_400_000);

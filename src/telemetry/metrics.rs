@@ -29,9 +29,10 @@ use prometheus::{Registry, TextEncoder};
 
 pub use breakers::{BreakerSource, Transitions};
 pub use build::Build;
-pub use http::HttpMetrics;
+pub use http::{HttpMetrics, HttpTotals};
 pub use labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, ShedReason, StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, LimiterDecision, Method, PoolState, RejectReason, RetryOutcome, Route,
+    ShedReason, SpanDrop, StreamCut,
 };
 pub use redis::RedisMetrics;
 pub use table::markdown;
@@ -42,7 +43,7 @@ use export::{Export, Registered};
 use process::ProcessMetrics;
 use values::{Counters, Gauges};
 
-use super::BreakerLog;
+use super::{BreakerLog, Diary};
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,11 +70,20 @@ pub struct Metrics {
     pub audit_dropped: Counter,
     /// Streams that are open; give it a sampler.
     pub streams_open: Gauge,
+    /// The last transitions of the breakers, for people.
+    pub diary: Arc<Diary>,
     /// Holes told to readers of streams.
     pub streams_discontinuities: Counter,
     /// Subscriptions that Redis holds for us; give it a sampler.
     pub subscriptions: Gauge,
+    /// Spans that the receiver of traces took.
+    pub spans_exported: Counter,
+    spans_dropped: Arc<Counters>,
+    /// Instances that use this Redis; give it a sampler.
+    pub instances: Gauge,
+    limiter_takes: Arc<Counters>,
     streams_cut: Arc<Counters>,
+    phases: Arc<Gauges>,
     pool: Arc<Gauges>,
     shed: Arc<Counters>,
     connections_rejected: Arc<Counters>,
@@ -108,9 +118,15 @@ impl Metrics {
             streams_open: single_gauge(&table::STREAMS_OPEN)?,
             streams_discontinuities: single_counter(&table::STREAMS_DISCONTINUITIES)?,
             subscriptions: single_gauge(&table::SUBSCRIPTIONS)?,
+            spans_exported: single_counter(&table::TRACES_EXPORTED)?,
+            spans_dropped: register(&registry, Counters::new(&table::TRACES_DROPPED))?,
+            instances: single_gauge(&table::INSTANCES)?,
+            limiter_takes: register(&registry, Counters::new(&table::LIMITER_TAKES))?,
             streams_cut: register(&registry, Counters::new(&table::STREAMS_CUT))?,
+            phases: register(&registry, Gauges::new(&table::PHASE))?,
             pool: register(&registry, Gauges::new(&table::POOL_CONNECTIONS))?,
             shed: register(&registry, Counters::new(&table::SHED))?,
+            diary: Arc::default(),
             breakers: register(&registry, Arc::new(BreakerMetrics::default()))?,
             registry,
         })
@@ -122,9 +138,19 @@ impl Metrics {
         self.shed.increment(reason.index());
     }
 
+    /// Counts spans that were recorded and not exported.
+    pub fn spans_dropped(&self, reason: SpanDrop, spans: u64) {
+        self.spans_dropped.handle(reason.index()).add(spans);
+    }
+
     /// Counts streams ended before their readers left.
     pub fn stream_cut(&self, reason: StreamCut, streams: u64) {
         self.streams_cut.handle(reason.index()).add(streams);
+    }
+
+    /// Counts one take from a limiter.
+    pub fn limiter_take(&self, decision: LimiterDecision) {
+        self.limiter_takes.increment(decision.index());
     }
 
     /// Counts one connection turned away.
@@ -136,6 +162,11 @@ impl Metrics {
     /// Counts one request refused for its head.
     pub fn head_refused(&self, reason: HeadReason) {
         self.heads_refused.increment(reason.index());
+    }
+
+    /// The gauge of one phase of life; give it a sampler.
+    pub fn phase(&self, phase: LifePhase) -> Gauge {
+        self.phases.handle(phase.index())
     }
 
     /// The gauge of connections in one state.
@@ -150,7 +181,7 @@ impl Metrics {
 
     /// The observer to give to every breaker: it logs transitions and counts them here.
     pub fn breaker_log(&self) -> BreakerLog {
-        BreakerLog::new(Arc::clone(&self.breakers.transitions))
+        BreakerLog::new(Arc::clone(&self.breakers.transitions), Arc::clone(&self.diary))
     }
 
     /// All families with at least one sample, as Prometheus text ([`CONTENT_TYPE`]).

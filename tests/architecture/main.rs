@@ -8,7 +8,9 @@
 //! code is judged; paths that a macro assembles stay unseen.
 
 mod judgement;
+mod policy;
 mod source;
+mod watching;
 
 use judgement::{
     allowed_in, bare_lengths_of_time, crate_paths, decision_is_explained, decisions_named, document_exists,
@@ -137,6 +139,18 @@ rules! {
         broken_by: ("src/redis/gateway.rs", "use failsafe::Config;"),
         kept_by: ("src/resilience/breaker.rs", "use failsafe::StateMachine;"),
         judge: |source| source.words_outside(&["src/resilience/"], &["failsafe"]),
+    }
+
+    only_telemetry_names_opentelemetry {
+        reads: sources(),
+        because: "spans are plain records in our own words until they leave; what a library calls them is one room's affair. \
+                  Use `telemetry::traces`",
+        broken_by: ("src/redis/gateway.rs", "use opentelemetry::trace::Tracer;"),
+        kept_by: ("src/telemetry/traces/otlp.rs", "use opentelemetry_sdk::trace::SpanData;"),
+        judge: |source| source.words_outside(
+            &["src/telemetry/"],
+            &["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "opentelemetry_http"],
+        ),
     }
 
     resilience_is_pure {

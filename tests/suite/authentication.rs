@@ -19,6 +19,9 @@ const RESOURCES: &[(&str, &str, &str)] = &[
     ("HEAD", "/v1/keys/k", ""),
     ("DELETE", "/v1/keys/k", ""),
     ("POST", "/v1/counters/k/increment", "{\"by\":1}"),
+    ("POST", "/v1/limiters/k/take", "{\"capacity\":1,\"refill\":1,\"per\":\"1s\"}"),
+    ("GET", "/v1/limiters/k", ""),
+    ("DELETE", "/v1/limiters/k", ""),
     ("GET", "/v1/counters/k", ""),
     ("DELETE", "/v1/counters/k", ""),
 ];

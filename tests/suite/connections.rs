@@ -357,7 +357,7 @@ async fn a_body_that_stalls_gets_408() {
         let answer = raw.rest().await;
         assert!(answer.starts_with("HTTP/1.1 408"), "{headers}: {answer}");
     }
-    assert_eq!(redis.command(&["DBSIZE"]).await.integer(), 0);
+    assert_eq!(redis.keys_of_callers().await, 0);
 }
 
 /// Sends a request whose body comes in eight parts, 150 ms apart, and returns the answer's head.

@@ -378,7 +378,11 @@ async fn the_root_token_has_every_scope() {
     let calls = "KEYS k,CONFIG GET port,INFO server,SCRIPT EXISTS x,FUNCTION LIST,ACL WHOAMI,ROLE,XREAD STREAMS s 0";
     for call in calls.split(',') {
         let command: Vec<&str> = call.split(' ').collect();
-        assert_eq!(client.post_command(&command).await.status, 200, "{call}");
+        let answer = client.post_command(&command).await;
+        // Of `deploy/redis` the server itself refuses what shows its settings, whoever asks.
+        let refused = call.starts_with("CONFIG") && redis.user() != "default";
+        assert_eq!(answer.status, if refused { 400 } else { 200 }, "{call}: {}", answer.text());
+        assert_eq!(answer.text().contains("NOPERM"), refused, "{call}");
     }
     assert_eq!(client.post_command(&["FLUSHDB"]).await.result(), "OK");
     assert_eq!(redis.command(&["EXISTS", "k"]).await, 0);

@@ -238,8 +238,10 @@ async fn a_scan_for_everything_tells_types_a_thousand_at_a_time() {
     redis.command(&["EVAL", &fill, "0"]).await;
     let told = |result: &Value| -> Vec<String> {
         let words = result[1].as_array().expect("keys");
-        assert!(words.chunks(2).all(|pair| pair[1] == "string"), "each key has its type");
-        words.iter().step_by(2).map(|key| key.as_str().expect("text").to_owned()).collect()
+        let callers =
+            || words.chunks(2).filter(|pair| !pair[0].as_str().is_some_and(|key| key.starts_with("collective:")));
+        assert!(callers().all(|pair| pair[1] == "string"), "each key has its type");
+        callers().flatten().step_by(2).map(|key| key.as_str().expect("text").to_owned()).collect()
     };
     let (mut found, mut cursor, mut turns) = (std::collections::BTreeSet::new(), "0".to_owned(), 0);
     while turns == 0 || cursor != "0" {

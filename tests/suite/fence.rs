@@ -11,13 +11,14 @@ use std::time::Duration;
 use collective::redis::{Address, Command, Endpoint, Gateway, Outcome, Reply, Settings, StreamSettings};
 use collective::resilience::{Backoff, Deadline, Observer, RetryPolicy, Silent, breaker};
 use collective::telemetry::metrics::Build;
-use collective::telemetry::{Metrics, clock};
+use collective::telemetry::{Metrics, Secret, clock};
 
 use crate::harness::{Options, Proxy, Redis, eventually};
 
 const TRIALS: i64 = 100;
 
-fn gateway(address: std::net::SocketAddr) -> Gateway {
+/// A gateway to `redis` by way of `address`.
+fn gateway(redis: &Redis, address: std::net::SocketAddr) -> Gateway {
     let settings = Settings {
         alias: "redis".into(),
         connections_per_worker: 2,
@@ -42,7 +43,12 @@ fn gateway(address: std::net::SocketAddr) -> Gateway {
     };
     let metrics = Arc::new(Metrics::new(Build::current()).expect("metrics"));
     let observer: Arc<dyn Observer> = Arc::new(Silent);
-    Gateway::new(Endpoint::new(Address::tcp(address.ip().to_string(), address.port()), settings, metrics, &observer))
+    let address = Address::tcp(address.ip().to_string(), address.port());
+    let address = match redis.sign_in() {
+        Some((user, password)) => address.with_credentials(Some(user), Some(&Secret::from(password.to_owned()))),
+        None => address,
+    };
+    Gateway::new(Endpoint::new(address, settings, metrics, &observer))
 }
 
 fn soon() -> Deadline {
@@ -80,7 +86,7 @@ async fn deliver(proxy: &Proxy) {
 async fn a_read_back_after_a_fence_is_never_contradicted_by_delayed_bytes() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let gateway = gateway(proxy.address());
+    let gateway = gateway(&redis, proxy.address());
     read(&gateway).await;
     for trial in 0..TRIALS {
         proxy.only(&["INCR"]);
@@ -99,7 +105,7 @@ async fn a_read_back_after_a_fence_is_never_contradicted_by_delayed_bytes() {
 async fn without_the_fence_delayed_bytes_contradict_the_read_back() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let gateway = gateway(proxy.address());
+    let gateway = gateway(&redis, proxy.address());
     read(&gateway).await;
     let mut contradicted = 0;
     for _ in 0..20 {
@@ -119,7 +125,7 @@ async fn without_the_fence_delayed_bytes_contradict_the_read_back() {
 #[tokio::test]
 async fn a_read_back_after_a_fence_is_never_contradicted_by_a_frozen_server() {
     let redis = Redis::start(Options::default()).await;
-    let gateway = gateway(redis.address());
+    let gateway = gateway(&redis, redis.address());
     read(&gateway).await;
     for trial in 0..TRIALS {
         redis.freeze();
@@ -141,7 +147,7 @@ async fn a_read_back_after_a_fence_is_never_contradicted_by_a_frozen_server() {
 async fn a_restarted_server_needs_no_fence_and_no_stranger_is_killed() {
     let redis = Redis::start(Options::default().durable()).await;
     let proxy = Proxy::in_front_of(&redis, 9);
-    let gateway = gateway(proxy.address());
+    let gateway = gateway(&redis, proxy.address());
     read(&gateway).await;
     redis.freeze();
     let suspect = abandon(&gateway).await;
@@ -168,15 +174,15 @@ async fn a_restarted_server_needs_no_fence_and_no_stranger_is_killed() {
 #[tokio::test]
 async fn without_info_a_fence_is_refused_rather_than_risk_a_stranger() {
     let redis = Redis::start(Options::default().durable()).await;
-    redis.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    redis.command(&["ACL", "SETUSER", redis.user(), "-info"]).await;
     let proxy = Proxy::in_front_of(&redis, 10);
-    let gateway = gateway(proxy.address());
+    let gateway = gateway(&redis, proxy.address());
     read(&gateway).await;
     redis.freeze();
     let suspect = abandon(&gateway).await;
     redis.kill9();
     redis.restart().await;
-    redis.command(&["ACL", "SETUSER", "default", "-info"]).await;
+    redis.command(&["ACL", "SETUSER", redis.user(), "-info"]).await;
     proxy.reset_counts();
     // Two lives of the server look alike now: the id may be a stranger's, so the write stays unknown.
     let refused = gateway.fence(&suspect, soon()).await.expect_err("no fence can stand");

@@ -170,7 +170,8 @@ async fn service_returns_without_spending_a_caller() {
         client.breaker("redis.read").await == "closed" && client.breaker("redis.write").await == "closed"
     })
     .await;
-    assert_eq!(client.put_key("k", "v").await.status, 201, "the first caller after the outage is served");
+    let first = client.put_key("k", "v").await;
+    assert!(first.is_success(), "the first caller after the outage is served: {}", first.text());
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ async fn a_stuck_connection_is_replaced_while_others_serve() {
 
 #[tokio::test]
 async fn a_demoted_primary_is_left_behind() {
-    let (old, new) = (Redis::start(Options::default()).await, Redis::start(Options::default()).await);
+    let options = Options::default().plain("one server replicates the other, and no user there may");
+    let (old, new) = (Redis::start(options.clone()).await, Redis::start(options).await);
     let switch = Proxy::start(old.address(), 6);
     let app = App::with_redis(&switch.url()).start().await;
     let client = app.client();

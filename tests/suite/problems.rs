@@ -148,12 +148,12 @@ async fn a_page_for_people_carries_the_full_set_of_headers_and_loads_only_its_st
 async fn security_txt_is_there_once_somebody_is_named() {
     let redis = Redis::start(Options::default()).await;
     let builder = App::with_redis(&redis.url()).set("server.security_contact", "mailto:security@example.com");
-    let app = builder.start().await;
+    let app = builder.set("server.security_policy", "https://example.com/policy").start().await;
     let stranger = app.client().without_token();
     let answer = stranger.get("/.well-known/security.txt").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=utf-8")));
     let text = answer.text();
     assert!(text.starts_with("Contact: mailto:security@example.com\nExpires: 2"), "{text}");
-    assert!(text.contains("T00:00:00.000Z\nPreferred-Languages: en\n"), "{text}");
+    assert!(text.contains("T00:00:00.000Z\nPreferred-Languages: en\nPolicy: https://example.com/policy\n"), "{text}");
     assert_eq!(stranger.get("/.well-known/other").await.status, 404);
 }

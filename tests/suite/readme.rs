@@ -47,7 +47,8 @@ impl Shell {
 
 #[tokio::test]
 async fn every_block_of_the_readme_does_what_it_says() {
-    let [start, store, count, freeze, thaw] = blocks(README).try_into().expect("five blocks, each expected below");
+    let [start, store, count, limit, freeze, thaw, lease] =
+        blocks(README).try_into().expect("six blocks, each expected below");
     assert_eq!(start, "make run\n");
     assert!(MAKEFILE.contains("--release -- serve"), "make run starts the program this test starts");
     let app = App::builder().unset("auth.root_token").set("data_dir", "./.collective").start().await;
@@ -57,6 +58,8 @@ async fn every_block_of_the_readme_does_what_it_says() {
 
     assert_eq!(shell.paste(store), "hello", "what was stored is read back");
     assert_eq!(shell.paste(count), r#"{"value":1}{"result":"1"}[{"result":"OK"},{"result":2}]"#);
+    let taken = r#"{"allowed":true,"remaining":4,"retry_after_ms":0,"reset_after_ms":12000,"decided_by":"redis"}"#;
+    assert_eq!(shell.paste(limit), taken);
     the_printed_lines_work(&app, &shell);
 
     let frozen = shell.paste(freeze);
@@ -73,6 +76,10 @@ async fn every_block_of_the_readme_does_what_it_says() {
 
     shell.paste(thaw);
     eventually(Duration::from_secs(5), async || client.get_key("greeting").await.text() == "hello").await;
+    eventually(Duration::from_secs(5), async || client.put_key("greeting", "hello").await.is_success()).await;
+    let held = shell.paste(lease);
+    assert!(held.starts_with(r#"{"lease":"nightly","owner":"worker-7","token":"#), "{held}");
+    assert!(held.ends_with(r#","held":true,"expires_in_ms":30000}"#), "{held}");
 }
 
 /// What the program prints when it starts is a README as well.

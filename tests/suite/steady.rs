@@ -66,7 +66,10 @@ async fn a_full_memory_opens_no_breaker() {
 #[tokio::test]
 async fn a_loading_redis_opens_the_breaker() {
     // 4000 keys, half a millisecond each: two seconds of loading.
-    let options = Options::default().set("key-load-delay", "500").set("loading-process-events-interval-bytes", "1024");
+    let options = Options::default()
+        .set("key-load-delay", "500")
+        .set("loading-process-events-interval-bytes", "1024")
+        .plain("it loads a snapshot, and there only the append-only file is kept");
     let redis = Redis::start(options).await;
     let script = "for i = 1, 4000 do redis.call('SET', 'k' .. i, string.rep('x', 100)) end";
     redis.command(&["EVAL", script, "0"]).await;

@@ -11,6 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue, HttpDate};
 use serde::Serialize;
 
+use crate::api::cross_origin;
 use crate::api::envelope::{self, OUTCOME, REQUEST_ID};
 use crate::api::problem::{Again, Code, Row};
 use crate::redis::Outcome;
@@ -63,8 +64,8 @@ struct Document<'a> {
 }
 
 impl Complaint {
-    /// The whole answer as bytes, for a connection that ends with it.
-    pub(super) fn on_the_wire(self) -> Vec<u8> {
+    /// The whole answer as bytes, for a connection that ends with it; pages of `allow_origin` may read it.
+    pub(super) fn on_the_wire(self, allow_origin: Option<&HeaderValue>) -> Vec<u8> {
         let id = envelope::own_id();
         let id_text = id.to_str().unwrap_or_default();
         let body = self.document(id_text);
@@ -77,7 +78,10 @@ impl Complaint {
         let framing = [("content-length", length.as_str()), ("connection", "close"), ("date", &date)];
         framing.into_iter().for_each(|(name, value)| put(&mut out, name, value.as_bytes()));
         put(&mut out, REQUEST_ID.as_str(), id_text.as_bytes());
-        let headers = self.own_headers().into_iter().chain(envelope::STANDARD_HEADERS);
+        let cors =
+            allow_origin.map(|origin| [(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()), cross_origin::exposed()]);
+        let headers =
+            self.own_headers().into_iter().chain(envelope::STANDARD_HEADERS).chain(cors.into_iter().flatten());
         headers.for_each(|(name, value)| put(&mut out, name.as_str(), value.as_bytes()));
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&body);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use actix_http::Protocol;
 use actix_http::error::{DispatchError, ParseError};
+use actix_web::http::header::HeaderValue;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub(super) struct Care {
     pub(super) disconnect_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) head_bytes: usize,
+    pub(super) allow_origin: Option<HeaderValue>,
 }
 
 /// Why a connection ended.
@@ -71,6 +73,7 @@ pub(super) async fn attend(dispatcher: impl Future<Output = Result<(), DispatchE
         care.metrics.head_refused(complaint.into());
     }
     // Boxed, so that a connection at work does not carry the room for its goodbye.
+    let last_word = last_word.map(|complaint| complaint.on_the_wire(care.allow_origin.as_ref()));
     Box::pin(farewell(returned.stream, last_word, care.disconnect_timeout)).await;
 }
 
@@ -78,10 +81,11 @@ pub(super) async fn attend(dispatcher: impl Future<Output = Result<(), DispatchE
 pub(super) async fn turn_away(
     mut stream: TcpStream,
     disconnect_timeout: Duration,
+    allow_origin: Option<HeaderValue>,
     leave: Leave,
 ) -> Result<(), DispatchError> {
     let _ = timeout(FIRST_WORD, stream.readable()).await;
-    let answer = Complaint::TooManyConnections.on_the_wire();
+    let answer = Complaint::TooManyConnections.on_the_wire(allow_origin.as_ref());
     if matches!(timeout(disconnect_timeout, stream.write_all(&answer)).await, Ok(Ok(()))) {
         linger(&mut stream, disconnect_timeout).await;
     }
@@ -188,9 +192,8 @@ fn last_word(ending: &Ending, returned: &Returned, care: &Care) -> Option<Compla
 }
 
 /// Says the last word, if there is one, and closes without taking back what was said.
-async fn farewell(mut stream: TcpStream, last_word: Option<Complaint>, patience: Duration) {
-    if let Some(complaint) = last_word {
-        let answer = complaint.on_the_wire();
+async fn farewell(mut stream: TcpStream, last_word: Option<Vec<u8>>, patience: Duration) {
+    if let Some(answer) = last_word {
         if !matches!(timeout(patience, stream.write_all(&answer)).await, Ok(Ok(()))) {
             return;
         }

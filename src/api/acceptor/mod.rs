@@ -33,6 +33,7 @@ use actix_http::{HttpService, KeepAlive, Protocol, Request, Response};
 use actix_server::{Server, ServerHandle};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, map_config};
 use actix_web::dev::AppConfig;
+use actix_web::http::header::HeaderValue;
 use actix_web::rt::net::TcpStream;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
+    /// Which page may read a refusal given before any head was read.
+    pub allow_origin: Option<HeaderValue>,
 }
 
 /// The running acceptor: how its life is ended.
@@ -159,7 +162,8 @@ impl Entry {
             Err(full) => {
                 metrics.connection_rejected(full.into());
                 let Some(leave) = self.census.take_leave() else { return Box::pin(std::future::ready(Ok(()))) };
-                return Box::pin(connection::turn_away(stream, self.settings.disconnect_timeout, leave));
+                let told = self.settings.allow_origin.clone();
+                return Box::pin(connection::turn_away(stream, self.settings.disconnect_timeout, told, leave));
             }
         };
         let peer = stream.peer_addr().ok();
@@ -173,6 +177,7 @@ impl Entry {
             disconnect_timeout: self.settings.disconnect_timeout,
             write_timeout: self.settings.write_timeout,
             head_bytes: self.settings.head_bytes,
+            allow_origin: self.settings.allow_origin.clone(),
         };
         Box::pin(async move {
             connection::attend(dispatcher, care).await;

@@ -118,6 +118,12 @@ impl Problem {
         self
     }
 
+    /// Says how many attempts it took.
+    pub fn after(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
     /// Adds a header field.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -144,12 +150,19 @@ impl Problem {
             }
             _ => Vec::new(),
         };
+        let instance = match code {
+            Code::LeaseHeld => "/v1/leases/jobs",
+            _ if on_a_counter => "/v1/counters/visits/increment",
+            _ => "/v1/keys/greeting",
+        };
+        let members = (code == Code::LeaseHeld).then(|| ("retry_after_ms".to_owned(), 29_500.into()));
         Self {
             outcome: row.outcome,
             attempts: row.outcome.map(|_| u32::from(!refused)),
+            members: members.into_iter().collect(),
             errors,
             request_id: "5b8d1c2f0a9e4d37-0000002a".to_owned(),
-            instance: if on_a_counter { "/v1/counters/visits/increment" } else { "/v1/keys/greeting" }.to_owned(),
+            instance: instance.to_owned(),
             ..Self::new(code, row.detail)
         }
     }
@@ -242,31 +255,38 @@ pub fn gateway_code(kind: ErrorKind, outcome: Outcome, lane: Option<Lane>) -> Co
 impl Problem {
     /// A failed call of a resource; `lane` tells reads from writes, whose deadlines mean different things.
     pub fn of_failure(failure: &Failure, lane: Lane) -> Self {
-        let code = match failure.kind {
-            FailureKind::Gateway(kind) => gateway_code(kind, failure.outcome, Some(lane)),
-            FailureKind::WrongType => Code::WrongType,
-            FailureKind::OutOfRange => Code::OutOfRange,
-            FailureKind::Reserved => Code::ReservedName,
-            FailureKind::Unavailable => Code::RedisUnavailable,
-            FailureKind::OutOfMemory => Code::OutOfMemory,
-            FailureKind::Undurable => Code::NotDurable,
-            FailureKind::Forbidden => Code::GatewayForbidden,
-            FailureKind::OtherRequest => Code::KeyReused,
-            FailureKind::Settled => Code::KeySettled,
-            FailureKind::FunctionsUnsupported => Code::FunctionsUnsupported,
-            FailureKind::FunctionsMissing => Code::FunctionsMissing,
-            FailureKind::UnexpectedReply => Code::Internal,
-        };
         Self {
             outcome: Some(failure.outcome),
             attempts: Some(failure.attempts),
             retry_after: failure.retry_after,
-            ..Self::new(code, detail_of(failure))
+            ..Self::new(failure_code(failure, lane), failure_detail(failure))
         }
     }
 }
 
-fn detail_of(failure: &Failure) -> Cow<'static, str> {
+/// The code of a resource's failure.
+pub fn failure_code(failure: &Failure, lane: Lane) -> Code {
+    match failure.kind {
+        FailureKind::Gateway(kind) => gateway_code(kind, failure.outcome, Some(lane)),
+        FailureKind::WrongType => Code::WrongType,
+        FailureKind::OutOfRange => Code::OutOfRange,
+        FailureKind::Reserved => Code::ReservedName,
+        FailureKind::Fenced => Code::Fenced,
+        FailureKind::Unavailable => Code::RedisUnavailable,
+        FailureKind::OutOfMemory => Code::OutOfMemory,
+        FailureKind::Undurable => Code::NotDurable,
+        FailureKind::Forbidden => Code::GatewayForbidden,
+        FailureKind::NotRepeatable => Code::InvalidValue,
+        FailureKind::OtherRequest => Code::KeyReused,
+        FailureKind::Settled => Code::KeySettled,
+        FailureKind::FunctionsUnsupported => Code::FunctionsUnsupported,
+        FailureKind::FunctionsMissing => Code::FunctionsMissing,
+        FailureKind::UnexpectedReply => Code::Internal,
+    }
+}
+
+/// What to say of a resource's failure.
+pub fn failure_detail(failure: &Failure) -> Cow<'static, str> {
     let happened = match failure.outcome {
         Outcome::NotExecuted => "nothing was changed",
         Outcome::Executed => "part of it may have taken effect before the error",
@@ -287,10 +307,12 @@ fn detail_of(failure: &Failure) -> Cow<'static, str> {
         FailureKind::WrongType => "the name holds a value this resource cannot handle, and it was left untouched",
         FailureKind::OutOfRange => "the counter keeps its value",
         FailureKind::Reserved => "names that begin with collective: are the service's own",
+        FailureKind::Fenced => "a newer fencing token of that lease is known",
         FailureKind::Unavailable => "Redis is loading its data, read-only, or busy",
         FailureKind::OutOfMemory => "Redis refuses writes that need memory",
         FailureKind::Undurable => "Redis refuses writes it could not keep",
         FailureKind::Forbidden => "Redis denies this command to the service's own user",
+        FailureKind::NotRepeatable => "this command cannot be made to happen once",
         FailureKind::OtherRequest => "this Idempotency-Key came with another request before",
         FailureKind::Settled => "this Idempotency-Key was settled as not executed",
         FailureKind::FunctionsUnsupported => "this call needs the functions of Redis 7.0 or later",

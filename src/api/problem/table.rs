@@ -149,6 +149,15 @@ codes! {
         way_out: "Use a credential with the scope named.",
         detail: "this needs the scope keys:write",
     }
+    /// A page of another origin that is not on the list.
+    OriginNotAllowed {
+        code: "origin_not_allowed", status: 403, outcome: None, again: Again::Corrected,
+        title: "Pages of this origin may not ask",
+        happened: "A browser asked, on behalf of a page from another origin, whether that page may call this service (a CORS \
+                   preflight). The page's origin is not among those the operator has listed.",
+        way_out: "Have the origin added to cors.allowed_origins exactly as the browser writes it, or call from a server.",
+        detail: "this origin is not among those of cors.allowed_origins",
+    }
     /// The name belongs to the service.
     ReservedName {
         code: "reserved_name", status: 403, outcome: NOT_EXECUTED, again: Again::Corrected,
@@ -217,6 +226,16 @@ codes! {
         way_out: "Take a smaller step, or ask for on_limit clamp.",
         detail: "the counter is at 10, and the step would go beyond max; nothing was changed",
     }
+    /// Another holds the lease.
+    LeaseHeld {
+        code: "lease_held", status: 409, outcome: NOT_EXECUTED, again: Again::CauseGone,
+        title: "The lease is held under another token",
+        happened: "Somebody holds this lease, and the request did not show his token: it wanted to acquire what another has, or to \
+                   renew or release what is not its sender's any more. retry_after_ms tells how long it is held, unless its holder \
+                   renews or releases it.",
+        way_out: "Acquire it after retry_after_ms, under a new Idempotency-Key if one is used; stop if you meant to hold it.",
+        detail: "the lease is held under another token; nothing was changed",
+    }
     /// The key was given up.
     KeySettled {
         code: "idempotency_key_settled", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,
@@ -225,6 +244,25 @@ codes! {
                    had not been executed. To keep that true the request is refused for as long as the key is remembered.",
         way_out: "Send it under a new Idempotency-Key.",
         detail: "this Idempotency-Key was settled as not executed; nothing was changed",
+    }
+    /// A newer token of the lease is known.
+    Fenced {
+        code: "fenced", status: 409, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "A newer holder of the lease is known",
+        happened: "The write named a lease and a fencing token in Collective-Fence, and Redis has given out or seen a newer token of \
+                   that lease: whoever sent this was deposed. Nothing was changed.",
+        way_out: "Stop working under this lease. Acquire it again, read what is stored now, and decide anew.",
+        detail: "a newer fencing token of that lease is known; nothing was changed",
+    }
+    /// A condition does not hold.
+    PreconditionFailed {
+        code: "precondition_failed", status: 412, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "A condition of the request does not hold",
+        happened: "If-Match names none of what is stored now, or If-None-Match names it. The header ETag has the tag of what is \
+                   stored; without that header there is no such key. Nothing was changed, and it was not the request's own \
+                   earlier attempt that changed it.",
+        way_out: "Read the key, decide anew, and send it with the new tag.",
+        detail: "what is stored is not what If-Match names; nothing was changed",
     }
     /// The body is too large.
     PayloadTooLarge {

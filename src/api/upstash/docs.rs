@@ -82,7 +82,7 @@ the official SDKs work unmodified.
 | `/monitor`, `Upstash-Response-Format: resp2` | | left out on purpose, with a clear refusal |
 
 `HEAD` of the first three answers 200 to a valid token; of a path it runs the command and leaves the body out. `OPTIONS` answers 200 to
-anyone, without CORS headers. Slashes at the ends do not matter, nor does the content type. The token may stand in the query
+anyone; CORS headers are there once `cors.allowed_origins` names an origin. Slashes at the ends do not matter, nor does the content type. The token may stand in the query
 as `_token`; the `Authorization` header wins.
 
 ## What differs from the hosted service

@@ -13,12 +13,14 @@ use actix_web::{HttpResponse, ResponseError};
 use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
-use super::super::problem::{CHALLENGE, Code, gateway_code, whole_seconds};
+use super::super::idempotency;
+use super::super::problem::{CHALLENGE, Code, failure_code, failure_detail, gateway_code, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
 use crate::redis::catalogue::{self, Lane};
 use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, ServerError, meaning};
+use crate::resources::Failure;
 use crate::security::{Principal, Unauthenticated};
 
 /// A failed call of the dialect.
@@ -124,11 +126,39 @@ impl DialectError {
         Self { outcome: Some(Outcome::Unknown), ..Self::new(StatusCode::GATEWAY_TIMEOUT, text) }
     }
 
-    /// A key that would make a call run once. Nothing here honours it yet, and lists never will (D17).
+    /// A key that would make a call happen once, where none is honoured (D17).
     pub fn idempotency_key() -> Self {
         let text =
-            "ERR Idempotency-Key is not available on this route: leave the header away, and read before sending again";
+            "ERR Idempotency-Key is not available on this route: it works on POST / with one command, and below /v1";
         Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
+    }
+
+    /// A command that cannot be made to happen once.
+    pub fn not_repeatable(command: &Command) -> Self {
+        let name = command.spec().name;
+        let text = format!(
+            "ERR Idempotency-Key is not available for '{name}': it works for writes whose keys stand at fixed places"
+        );
+        Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
+    }
+
+    /// A key that is none.
+    pub fn bad_idempotency_key() -> Self {
+        let text = format!("ERR Idempotency-Key {}, and there once", idempotency::RULE);
+        Self::not_executed(StatusCode::UNPROCESSABLE_ENTITY, text)
+    }
+
+    /// A call of a resource failed.
+    pub fn of_failure(failure: &Failure) -> Self {
+        let code = failure_code(failure, Lane::Write);
+        let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            outcome: Some(failure.outcome),
+            retry_after: failure.retry_after,
+            code: status.is_server_error().then_some(code),
+            attempts: Some(failure.attempts),
+            ..Self::new(status, format!("{} {}", word(code), failure_detail(failure)))
+        }
     }
 
     /// A method the route does not have; `allow` lists those it has.
@@ -189,6 +219,16 @@ impl DialectError {
     /// What the log says of it.
     pub fn failed(&self) -> Option<Failed> {
         self.code.map(|code| Failed { code, outcome: self.outcome, attempts: self.attempts })
+    }
+}
+
+/// How the text begins.
+fn word(code: Code) -> &'static str {
+    match code {
+        Code::CircuitOpen | Code::RedisUnreachable | Code::RedisUnavailable | Code::FunctionsMissing => "UNAVAILABLE",
+        Code::Overloaded => "OVERLOADED",
+        Code::OutcomeUnknown | Code::DeadlineExceeded => "TIMEOUT",
+        _ => "ERR",
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `single`, `list` | one command; a pipeline or a transaction |
 //! | `arguments`, `path` | bytes of a request into arguments |
 //! | `adapt`, `scripts`, `typed_scan` | what the hosted service does otherwise than Redis |
+//! | `stale` | reads from memory while Redis does not answer |
 //! | `subscribe` | streams of messages |
 //! | `reply`, `error`, `sync` | answers |
 //!
@@ -28,6 +29,7 @@ mod scan;
 pub mod scripts;
 mod single;
 mod size;
+mod stale;
 mod subscribe;
 mod sync;
 mod typed_scan;
@@ -36,12 +38,13 @@ use actix_web::body::MessageBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use self::ask::Visitor;
 use self::error::DialectError;
 use self::path::Route;
 use super::caller::IDEMPOTENCY_KEY;
+use crate::redis::{Outcome, Reply};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Methods of a command in the path.
@@ -60,14 +63,14 @@ pub fn configure(app: &mut web::ServiceConfig) {
 async fn dispatch(request: HttpRequest, mut payload: Payload) -> Result<HttpResponse, DialectError> {
     let route = path::route(request.uri().path());
     if request.method() == Method::OPTIONS {
-        // A browser asks before it has credentials. No CORS header: cross-origin use is off (D25).
+        // Whoever asks what there is has no credentials yet. A preflight is answered before it comes here (`cross_origin.rs`).
         return Ok(HttpResponse::Ok().insert_header((header::ALLOW, allowed(route))).finish());
     }
     let visitor = Visitor::identify(&request)?;
     if let Some(answer) = without_commands(request.method(), route)? {
         return Ok(answer);
     }
-    if request.headers().contains_key(&IDEMPOTENCY_KEY) {
+    if route != Route::Root && request.headers().contains_key(&IDEMPOTENCY_KEY) {
         return Err(DialectError::idempotency_key());
     }
     match route {
@@ -108,6 +111,16 @@ fn allowed(route: Route<'_>) -> &'static str {
         Route::Subscribe(_) | Route::PatternSubscribe(_) => ALLOW_STREAM,
         Route::Monitor | Route::Command(_) => ALLOW,
     }
+}
+
+/// The answer that a remembered reply was, or would have been.
+pub fn told_later(reply: &Reply) -> HttpResponse {
+    if let Reply::ServerError(error) = reply {
+        return DialectError::of_redis(error, Outcome::NotExecuted).error_response();
+    }
+    let mut out = Vec::with_capacity(64);
+    reply::write_result(&mut out, reply, reply::Encoding::Text);
+    success(out)
 }
 
 fn success(out: impl MessageBody + 'static) -> HttpResponse {

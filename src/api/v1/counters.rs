@@ -12,12 +12,12 @@ use validator::Validate;
 
 use super::super::idempotency::{self, RouteClass};
 use super::super::{body, path};
-use super::{Caller, json, wrong_method};
+use super::{Caller, fence, json, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::api::stale::{self, Recall};
 use crate::redis::catalogue::Lane;
-use crate::resources::Decided;
 use crate::resources::counters::{Bound, Counted, Counters, Increment, OnLimit};
+use crate::resources::{Failure, FailureKind};
 use crate::security::{ReadCounters, WriteCounters};
 
 const PREFIX: &str = "/v1/counters/";
@@ -87,6 +87,7 @@ impl Body {
                 Limit::Clamp => OnLimit::Clamp,
             },
             ttl: self.ttl_seconds.map(Duration::from_secs),
+            fence: None,
         }
     }
 }
@@ -128,6 +129,7 @@ async fn increment(
 ) -> Result<HttpResponse, Problem> {
     let at = |problem: Problem| problem.at(&request);
     let worker = &caller.0.worker;
+    let fence = fence::of(&request).map_err(at)?;
     let raw = path::after(&request, PREFIX).strip_suffix(VERB);
     let raw = raw.ok_or_else(|| at(Problem::new(Code::NotFound, "POST goes to /v1/counters/{name}/increment")))?;
     let name = path::decode(raw).map_err(|bad| at(bad.into()))?;
@@ -135,28 +137,35 @@ async fn increment(
     let read = body::read(&request, &mut payload, BODY_BYTES, timeout, caller.0.allowance);
     let (body, deadline) = read.await.map_err(|error| at(error.into()))?;
     let step = if body.is_empty() { Body::default() } else { json::<Body>(&body).map_err(at)? }.step();
+    let step = Increment { fence, ..step };
     let principal = caller.0.authorized.principal();
     let once = idempotency::once(&request, principal, RouteClass::Resources, &body).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&worker.gateway, &worker.names);
     let counted = counters.increment(&name, &step, once.as_ref(), deadline).await;
     let counted = counted.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
-    let mut response = HttpResponse::Ok();
-    idempotency::mark(&mut response, counted.replayed);
-    match counted.value {
-        Counted::Stepped(value) => Ok(response.json(Counter { value, clamped: false })),
-        Counted::Clamped(value) => Ok(response.json(Counter { value, clamped: true })),
-        Counted::Refused(bound, value) => Err(at(refused(bound, value, &counted))),
+    let answer = told(counted.value).map_err(|problem| problem.after(counted.attempts));
+    idempotency::marked_answer(answer, counted.replayed).map_err(at)
+}
+
+/// The answer to an increment that was decided.
+pub(super) fn told(counted: Counted) -> Result<HttpResponse, Problem> {
+    match counted {
+        Counted::Stepped(value) => Ok(HttpResponse::Ok().json(Counter { value, clamped: false })),
+        Counted::Clamped(value) => Ok(HttpResponse::Ok().json(Counter { value, clamped: true })),
+        Counted::Refused(bound, value) => Err(refused(bound, value)),
+        Counted::OutOfRange => Err(Problem::of_failure(&Failure::decided(FailureKind::OutOfRange), Lane::Write)),
+        Counted::WrongType => Err(Problem::of_failure(&Failure::decided(FailureKind::WrongType), Lane::Write)),
+        Counted::Fenced => Err(Problem::of_failure(&Failure::decided(FailureKind::Fenced), Lane::Write)),
     }
 }
 
-fn refused<T>(bound: Bound, value: i64, counted: &Decided<T>) -> Problem {
+fn refused(bound: Bound, value: i64) -> Problem {
     let bound = match bound {
         Bound::Min => "min",
         Bound::Max => "max",
     };
     let detail = format!("the counter is at {value}, and the step would go beyond {bound}; nothing was changed");
-    let problem = Problem::decided(Code::LimitReached, detail, counted.attempts).with_member("value", value);
-    idempotency::marked(problem, counted.replayed)
+    Problem::decided(Code::LimitReached, detail, 1).with_member("value", value)
 }
 
 async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -178,7 +187,7 @@ async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<H
     let name = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&caller.0.worker.gateway, &caller.0.worker.names);
     counters
-        .delete(&name, caller.0.allowance.without_body())
+        .delete(&name, fence::of(&request).map_err(at)?, caller.0.allowance.without_body())
         .await
         .map_err(|f| at(Problem::of_failure(&f, Lane::Write)))?;
     Ok(HttpResponse::NoContent().finish())

@@ -3,17 +3,24 @@
 //! Names are taken from the raw path (`path.rs`), so a route claims everything below its prefix. Limits: what is not built yet
 //! answers 404 as any unknown path (`surface.rs`).
 
+mod conditions;
 mod counters;
+mod fence;
 mod keys;
+mod leases;
+mod limiters;
+mod listing;
+mod operations;
+mod presence;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
-use actix_web::http::header::{self, ALLOW, HeaderMap, HeaderName};
+use actix_web::http::header::{self, ALLOW, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
 use super::problem::{Code, Mistake, Problem};
 use super::{caller, surface};
-use crate::security::Action;
+use crate::security::{Action, ListKeys, WriteCounters, WriteKeys};
 use std::future::{Ready, ready};
 use validator::ValidationErrors;
 
@@ -33,7 +40,13 @@ impl<A: Action + 'static> FromRequest for Caller<A> {
 ///
 /// Within a scope, because its prefix is compared as text: paths of the dialect pay for no pattern of ours.
 pub fn configure(app: &mut web::ServiceConfig) {
-    let resources = web::scope("/v1").configure(keys::configure).configure(counters::configure);
+    let resources = web::scope("/v1")
+        .configure(keys::configure)
+        .configure(counters::configure)
+        .configure(leases::configure)
+        .configure(presence::configure)
+        .configure(limiters::configure)
+        .configure(operations::configure);
     app.service(resources.default_service(web::to(surface::nothing_here)));
 }
 
@@ -45,19 +58,20 @@ fn identify<A: Action>(request: &HttpRequest) -> Result<Caller<A>, Problem> {
         let detail = format!("{method} takes no body here, and one was declared");
         return Err(Problem::new(Code::UnexpectedBody, detail));
     }
-    refuse_unhonoured(method, request.headers())?;
+    refuse_unhonoured(A::SCOPE, method, request.headers())?;
     Ok(Caller(caller))
 }
 
 /// Headers that ask for protection there is not. Ignoring one would do what its author wanted to prevent.
-fn refuse_unhonoured(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    const CONDITIONS: [(HeaderName, &str); 3] = [
-        (header::IF_MATCH, "If-Match"),
-        (header::IF_NONE_MATCH, "If-None-Match"),
-        (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since"),
+fn refuse_unhonoured(scope: &str, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let unhonoured = [
+        (header::IF_MATCH, "If-Match", scope.starts_with("keys:") && scope != ListKeys::SCOPE),
+        (header::IF_NONE_MATCH, "If-None-Match", scope.starts_with("keys:") && scope != ListKeys::SCOPE),
+        (header::IF_UNMODIFIED_SINCE, "If-Unmodified-Since", false),
+        (fence::HEADER, fence::SPELLED, scope == WriteKeys::SCOPE || scope == WriteCounters::SCOPE),
     ];
-    if let Some((_, name)) = CONDITIONS.iter().find(|(name, _)| headers.contains_key(name)) {
-        let detail = format!("{name} is not honoured: conditional requests are not built yet; leave the header away");
+    if let Some((_, name, _)) = unhonoured.iter().find(|(name, _, honoured)| !honoured && headers.contains_key(name)) {
+        let detail = format!("{name} is not honoured here, and ignoring it would undo what it is for: leave it away");
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
     if *method != Method::POST && headers.contains_key(&caller::IDEMPOTENCY_KEY) {

@@ -63,6 +63,7 @@ pub(super) fn of(facts: &Facts, time: &str) -> BTreeMap<String, Vec<Check>> {
     let latency = datastore(redis.latency_ms.map(Observed::Number), redis.latency_ms.map(|_| "ms"));
     let connections = datastore(Some(Observed::Count(facts.redis_connections)), None);
     let mut checks = BTreeMap::from([
+        ("redis:migrations".to_owned(), vec![migrations(facts, time)]),
         ("redis:responseTime".to_owned(), vec![latency]),
         ("redis:connections".to_owned(), vec![connections]),
     ]);
@@ -70,6 +71,23 @@ pub(super) fn of(facts: &Facts, time: &str) -> BTreeMap<String, Vec<Check>> {
         checks.insert(format!("{}:breakerState", breaker.name), vec![breaker_check(breaker, time)]);
     }
     checks
+}
+
+fn migrations(facts: &Facts, time: &str) -> Check {
+    let (status, output) = match &facts.functions {
+        Ok(true) => (Health::Pass, None),
+        Ok(false) => (Health::Pass, Some("the functions of /v1 are being put in place".to_owned())),
+        Err(reason) => (Health::Warn, Some(reason.clone())),
+    };
+    Check {
+        component_id: "redis".to_owned(),
+        component_type: "datastore",
+        observed_value: None,
+        observed_unit: None,
+        status,
+        time: time.to_owned(),
+        output,
+    }
 }
 
 fn breaker_check(breaker: &BreakerStatus, time: &str) -> Check {

@@ -11,11 +11,13 @@
 //! | `refine` | how arguments change the class, or forbid the call |
 //! | `keys` | where keys and channels are |
 //! | `docs` | the table as a document |
+//! | `acl` | the table as an access list of Redis |
 //! | the others | one family of commands each |
 //!
 //! Words are compared as Redis compares them, up to a zero byte. Limits: what is not in the table is [`UNKNOWN`]: sent when
 //! asked for, never repeated, its keys unnameable. A rule errs on the side of "do not repeat".
 
+mod acl;
 mod docs;
 mod keys;
 mod refine;
@@ -42,6 +44,7 @@ mod strings;
 mod time_series;
 mod vectors;
 
+pub use acl::{AclOptions, SERVICE_USER, UnfitUser, acl};
 pub use docs::markdown;
 pub use keys::{KeysUnknown, channel_positions, key_positions};
 pub use refine::{Condition, Refusal, Rule, SCANS_MUCH, class_of, refusal, weight_of};

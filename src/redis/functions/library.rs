@@ -26,7 +26,15 @@ macro_rules! parts {
     };
 }
 
-parts!["0001_prelude", "0002_counters", "0003_leases"];
+parts![
+    "0001_prelude",
+    "0002_counters",
+    "0003_leases",
+    "0004_operations",
+    "0005_presence",
+    "0006_keys",
+    "0007_limiters"
+];
 
 /// What Redis is given.
 pub(super) fn code(parts: &[Part]) -> String {
@@ -37,8 +45,9 @@ pub(super) fn code(parts: &[Part]) -> String {
 
 /// The names of the functions the parts register.
 pub(super) fn functions(parts: &[Part]) -> Vec<String> {
+    const WAYS: [&str; 3] = ["define('", "define_read('", "define_fenced('"];
     let lines = parts.iter().flat_map(|part| part.source.lines());
-    let named = lines.filter_map(|line| line.strip_prefix("define('").or_else(|| line.strip_prefix("define_read('")));
+    let named = lines.filter_map(|line| WAYS.iter().find_map(|way| line.strip_prefix(way)));
     named.filter_map(|rest| rest.split('\'').next()).map(|name| format!("{NAME}_{name}")).collect()
 }
 
@@ -70,6 +79,8 @@ mod tests {
     #[test]
     fn the_functions_are_found_in_the_source() {
         let names = functions(PARTS);
-        assert!(names.contains(&"collective_v1_counter_increment".to_owned()), "{names:?}");
+        for name in ["counter_increment", "key_put", "key_facts"] {
+            assert!(names.contains(&format!("collective_v1_{name}")), "{name}: {names:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::library::{self, PARTS};
 use super::survey::{Entry, LIBRARY, Progress, Refusal, Survey, Verdict};
 use crate::redis::catalogue::Class;
-use crate::redis::error::{Error, ErrorKind, Meaning, meaning};
+use crate::redis::error::{Error, Meaning, meaning};
 use crate::redis::{Command, Gateway, Reply};
 use crate::resilience::Deadline;
 use crate::telemetry::clock;
@@ -195,8 +195,7 @@ impl Obstacle {
     /// Whether asking again soon may help.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Gateway(error) => !matches!(error.kind, ErrorKind::DeadlinePassed),
-            Self::Unavailable(_) | Self::Busy => true,
+            Self::Gateway(_) | Self::Unavailable(_) | Self::Busy => true,
             Self::Unsupported | Self::Refused(_) => false,
         }
     }

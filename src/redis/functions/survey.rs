@@ -149,6 +149,15 @@ impl Survey {
         self.entries.get(id).map(|entry| entry.progress)
     }
 
+    /// In a sentence, what this program would do.
+    pub fn summary(&self) -> String {
+        match self.verdict(library::PARTS) {
+            Verdict::Current => "every migration is applied and the functions are in place".to_owned(),
+            Verdict::Apply => "`collective migrate`, or the service itself, puts the functions in place".to_owned(),
+            Verdict::Refuse(refusal) => format!("refused: {refusal}"),
+        }
+    }
+
     /// What has to be done so that `parts` can be used.
     pub(super) fn verdict(&self, parts: &[Part]) -> Verdict {
         if let Some(refusal) = self.refusal(parts) {
@@ -196,12 +205,14 @@ mod tests {
         (part.id.to_owned(), entry.line())
     }
 
-    fn loaded(parts: &[Part]) -> (Option<(String, Vec<String>)>, (String, String)) {
+    type Library = Option<(String, Vec<String>)>;
+
+    fn loaded(parts: &[Part]) -> (Library, (String, String)) {
         let sum = library::checksum(library::code(parts).as_bytes());
         (Some((sum.clone(), library::functions(parts))), (LIBRARY.to_owned(), sum))
     }
 
-    fn survey(fields: &[(String, String)], library: Option<(String, Vec<String>)>) -> Survey {
+    fn survey(fields: &[(String, String)], library: Library) -> Survey {
         Survey::of(fields, library)
     }
 

@@ -35,15 +35,21 @@ pub(in super::super) async fn connect(address: &Address, timeout: Duration) -> R
 
 async fn establish(address: &Address) -> Result<Line, ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = connector::dial(address, traffic.clone()).await.map_err(ConnectError::Transport)?;
+    let stream = connector::dial(address, traffic.clone()).await?;
+    let fault = stream.fault();
+    let established = sign_in(address, stream, traffic).await;
+    established.map_err(|error| error.explained_by(fault))
+}
+
+async fn sign_in(address: &Address, stream: WatchedStream, traffic: Arc<Traffic>) -> Result<Line, ConnectError> {
     // Nothing is ever written that a fence would have to settle: identity and life of the server do not matter here.
     let link = Arc::new(Link::new(0, Arc::from(""), traffic));
     let mut line = Line { stream, heard: BytesMut::with_capacity(READ_AHEAD), link };
     let greetings = greetings(address);
     let packed: Vec<u8> = greetings.iter().flat_map(Cmd::get_packed_command).collect();
-    line.send(&packed).await.map_err(ConnectError::Transport)?;
+    line.send(&packed).await?;
     for _ in greetings {
-        match line.next().await.map_err(ConnectError::Transport)? {
+        match line.next().await? {
             Frame::Done => {}
             Frame::Refused(error) => return Err(ConnectError::Handshake(error.code().to_owned())),
             Frame::Message { .. } | Frame::PatternMessage { .. } => {

@@ -10,7 +10,7 @@ use super::cells::Cells;
 use super::durations::Durations;
 use super::export::{Export, Samples};
 use super::labels::{Method, Route, STATUSES, status_index};
-use super::table::{Family, HTTP_DURATION, HTTP_REQUESTS};
+use super::table::{Family, HTTP_DURATION, HTTP_REQUESTS, Kind};
 
 /// Statuses whose series exist from the start for a route's usual methods: a rate needs a zero to rise from.
 const FROM_THE_START: [u16; 4] = [200, 500, 503, 504];
@@ -19,6 +19,29 @@ const FROM_THE_START: [u16; 4] = [200, 500, 503, 504];
 pub struct HttpMetrics {
     requests: Cells,
     durations: Durations,
+}
+
+/// What was recorded since the start, all routes and methods together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpTotals {
+    /// Requests answered.
+    pub requests: u64,
+    /// Of these, answered with a 5xx status; refusals are among them.
+    pub failed: u64,
+    /// Of these, answered with 503: nothing was done for the caller.
+    pub refused: u64,
+    /// Requests by duration: one count for each of [`HttpTotals::bounds`], then one for what took longer.
+    pub durations: Vec<u64>,
+}
+
+impl HttpTotals {
+    /// The upper bounds of `durations`, microseconds.
+    pub fn bounds() -> &'static [u64] {
+        match HTTP_DURATION.kind {
+            Kind::Histogram(bounds) => bounds,
+            Kind::Counter | Kind::Gauge => &[],
+        }
+    }
 }
 
 impl HttpMetrics {
@@ -32,6 +55,24 @@ impl HttpMetrics {
     pub fn observe(&self, route: Route, method: Method, status: u16, duration: Duration) {
         self.requests.add(cell(route, method, status_index(status)), 1);
         self.durations.observe(route.index(), duration);
+    }
+
+    /// What was recorded since the start.
+    pub fn totals(&self) -> HttpTotals {
+        let mut totals = HttpTotals { durations: vec![0; HttpTotals::bounds().len() + 1], ..HttpTotals::default() };
+        for route in Route::ALL {
+            let counts = self.durations.read(route.index()).counts;
+            totals.durations.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
+            for &method in Method::ALL {
+                for (status, word) in STATUSES.iter().enumerate() {
+                    let count = self.requests.total(cell(*route, method, status));
+                    totals.requests += count;
+                    totals.failed += if word.starts_with('5') { count } else { 0 };
+                    totals.refused += if *word == "503" { count } else { 0 };
+                }
+            }
+        }
+        totals
     }
 
     fn read_requests(&self) -> Samples {

@@ -39,6 +39,20 @@ label! {
         Counter = "/v1/counters/{name}",
         /// A counter's increment.
         CounterIncrement = "/v1/counters/{name}/increment",
+        /// One limiter.
+        Limiter = "/v1/limiters/{name}",
+        /// A take from a limiter.
+        LimiterTake = "/v1/limiters/{name}/take",
+        /// What became of a request.
+        Operation = "/v1/operations/{key}",
+        /// One lease.
+        Lease = "/v1/leases/{name}",
+        /// A lease's renewal.
+        LeaseRenewal = "/v1/leases/{name}/renew",
+        /// One room.
+        Presence = "/v1/presence/{room}",
+        /// One member of a room.
+        PresenceMember = "/v1/presence/{room}/{member}",
         /// One command in the body.
         CommandBody = "/",
         /// A list of commands.
@@ -60,10 +74,18 @@ impl Route {
     /// The methods a route is made for: their series exist from the start, those of others once they occur.
     pub(super) const fn usual_methods(self) -> &'static [Method] {
         match self {
-            Self::Keys => &[Method::Get],
+            Self::Keys | Self::Operation => &[Method::Get],
             Self::Key => &[Method::Get, Method::Head, Method::Put, Method::Delete],
-            Self::Counter => &[Method::Get, Method::Head, Method::Delete],
-            Self::CounterIncrement | Self::CommandBody | Self::Pipeline | Self::MultiExec => &[Method::Post],
+            Self::Counter | Self::Limiter => &[Method::Get, Method::Head, Method::Delete],
+            Self::Lease => &[Method::Get, Method::Head, Method::Post, Method::Delete],
+            Self::Presence => &[Method::Get, Method::Head],
+            Self::PresenceMember => &[Method::Put, Method::Delete],
+            Self::CounterIncrement
+            | Self::LeaseRenewal
+            | Self::LimiterTake
+            | Self::CommandBody
+            | Self::Pipeline
+            | Self::MultiExec => &[Method::Post],
             Self::Subscribe | Self::PatternSubscribe | Self::CommandPath => &[Method::Get, Method::Post],
             Self::Unmatched => &[Method::Get],
         }
@@ -148,6 +170,24 @@ label! {
 }
 
 label! {
+    /// Who decided a take from a limiter, and how.
+    LimiterDecision {
+        /// Redis granted it.
+        RedisAllowed = "redis_allowed",
+        /// Redis refused it.
+        RedisRefused = "redis_refused",
+        /// This instance granted it alone.
+        LocalAllowed = "local_allowed",
+        /// This instance refused it alone.
+        LocalRefused = "local_refused",
+        /// Granted because Redis did not decide.
+        Open = "open",
+        /// Failed because Redis did not decide.
+        Closed = "closed",
+    }
+}
+
+label! {
     /// Why a connection was turned away.
     RejectReason {
         /// As many as allowed in all.
@@ -204,6 +244,30 @@ label! {
 }
 
 label! {
+    /// Why a span was not exported.
+    SpanDrop {
+        /// More spans ended than were sent.
+        QueueFull = "queue_full",
+        /// The receiver did not take it, or could not be reached.
+        NotAccepted = "not_accepted",
+        /// The service stopped before it was sent.
+        Stopped = "stopped",
+    }
+}
+
+label! {
+    /// Where the service is in its life.
+    LifePhase {
+        /// Not yet serving.
+        Starting = "starting",
+        /// Serving.
+        Ready = "ready",
+        /// Finishing, taking nothing new.
+        Draining = "draining",
+    }
+}
+
+label! {
     /// What a Redis connection is doing.
     PoolState {
         /// Established.
@@ -216,7 +280,7 @@ label! {
 /// Every status code this service answers with, and one word for the rest.
 pub(super) const STATUSES: &[&str] = &[
     "200", "201", "204", "304", "400", "401", "403", "404", "405", "408", "409", "412", "413", "414", "422", "429",
-    "431", "500", "503", "504", "507", "other",
+    "431", "500", "501", "503", "504", "507", "other",
 ];
 
 /// Index of a status code in [`STATUSES`].

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use super::breakers::{CALL_OUTCOMES, STATE_WORDS};
 use super::labels::{
-    CommandOutcome, HeadReason, Lane, Method, PoolState, RejectReason, RetryOutcome, Route, STATUSES, ShedReason,
-    StreamCut,
+    CommandOutcome, HeadReason, Lane, LifePhase, LimiterDecision, Method, PoolState, RejectReason, RetryOutcome, Route,
+    STATUSES, ShedReason, SpanDrop, StreamCut,
 };
 
 /// One metric family.
@@ -136,6 +136,12 @@ families! {
         "Requests answered on the public listener.";
     INFLIGHT = "collective_inflight" Kind::Gauge, "requests", [],
         "Requests on the public listener that are being worked on.";
+    PHASE = "collective_phase" Kind::Gauge, "0 or 1", ["phase": LifePhase::WORDS],
+        "1 for the phase of its life the service is in, 0 for the others. Only when ready does it serve.";
+    INSTANCES = "collective_instances" Kind::Gauge, "instances", [],
+        "Instances that use this Redis, as last known; a local decision of a limiter is divided by them.";
+    LIMITER_TAKES = "collective_limiter_takes_total" Kind::Counter, "takes", ["decision": LimiterDecision::WORDS],
+        "Takes from limiters, by who decided and how.";
     POOL_CONNECTIONS = "collective_pool_connections" Kind::Gauge, "connections", ["state": PoolState::WORDS],
         "Connections to Redis.";
     REDIS_DURATION = "collective_redis_command_duration_seconds" Kind::Histogram(COMMAND_BOUNDS), "seconds",
@@ -158,6 +164,10 @@ families! {
         "Streams that callers hold open.";
     SUBSCRIPTIONS = "collective_subscriptions" Kind::Gauge, "subscriptions", [],
         "Channels and patterns that Redis sends us messages of; readers of the same one share it.";
+    TRACES_DROPPED = "collective_traces_dropped_total" Kind::Counter, "spans", ["reason": SpanDrop::WORDS],
+        "Spans that were recorded and not exported. No request waits for a span.";
+    TRACES_EXPORTED = "collective_traces_exported_total" Kind::Counter, "spans", [],
+        "Spans that the receiver of traces took.";
     PROCESS_CPU = "process_cpu_seconds_total" Kind::Counter, "seconds", [],
         "Processor time used, user and system.";
     PROCESS_FDS = "process_open_fds" Kind::Gauge, "descriptors", [],

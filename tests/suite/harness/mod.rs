@@ -2,9 +2,13 @@
 //!
 //! What is in it:
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
+//! - [`pair`]: a primary and its replica behind an address that moves;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
+//! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
+//! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
+//! - [`collector`]: a receiver of traces, which can hang or refuse;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
 //! - [`resp`]: the few lines of the Redis protocol the first two need.
@@ -18,17 +22,24 @@
 #![allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one day use")]
 
 pub mod app;
+pub mod certificates;
 pub mod client;
+pub mod collector;
+pub mod deployed;
 pub mod events;
 pub mod eventually;
+pub mod pair;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
 
 pub use app::{App, Ended};
+pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
+pub use collector::{Collector, Manner};
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
+pub use pair::Pair;
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};

@@ -1,7 +1,7 @@
 //! A TCP proxy in front of Redis that fails on demand.
 //!
 //! What: every fault of a network that a test needs, settable at any time:
-//! - of the door: [`Proxy::refuse`];
+//! - of the door: [`Proxy::refuse`], and [`Proxy::point_at`] for an address that moves to another server;
 //! - of connections: [`Proxy::cut`], [`Proxy::freeze`], [`Proxy::black_hole`], [`Proxy::delay`];
 //! - of single commands, by a probability: [`Proxy::lose_connection_instead_of_reply`] (Redis has
 //!   executed it), [`Proxy::lose_connection_instead_of_request`] (it never will),
@@ -42,7 +42,7 @@ pub use traffic::{HANDSHAKE, Injected, PROBE};
 /// A proxy in front of one address. Dropping it closes everything.
 pub struct Proxy {
     address: SocketAddr,
-    password: Option<String>,
+    credentials: String,
     shared: Arc<Shared>,
     orders: Option<mpsc::UnboundedSender<(Order, Done)>>,
     thread: Option<JoinHandle<()>>,
@@ -62,7 +62,7 @@ impl Proxy {
                 move || listener::run(door, shared, inbox)
             })
             .expect("a thread for the proxy");
-        let proxy = Proxy { address, password: None, shared, orders: Some(orders), thread: Some(thread) };
+        let proxy = Proxy { address, credentials: String::new(), shared, orders: Some(orders), thread: Some(thread) };
         // The first order is answered by a thread that listens.
         proxy.heal();
         proxy
@@ -71,7 +71,7 @@ impl Proxy {
     /// A healthy proxy in front of a Redis of the harness.
     pub fn in_front_of(redis: &Redis, seed: u64) -> Proxy {
         let mut proxy = Proxy::start(redis.address(), seed);
-        proxy.password = redis.password().map(str::to_owned);
+        proxy.credentials = redis.credentials();
         proxy
     }
 
@@ -80,9 +80,9 @@ impl Proxy {
         self.address
     }
 
-    /// `redis://127.0.0.1:PORT`, with the password of the Redis behind.
+    /// `redis://127.0.0.1:PORT`, with user and password of the Redis behind.
     pub fn url(&self) -> String {
-        super::redis::url(self.password.as_deref(), self.address)
+        format!("redis://{}{}", self.credentials, self.address)
     }
 
     // Which commands the faults of single commands, and holding, are about.
@@ -104,7 +104,7 @@ impl Proxy {
         self.change(move |faults| faults.filter.spared = names);
     }
 
-    /// Also fails the gateway's own probes, which are spared at first.
+    /// Also fails the service's own traffic, probes and migrations, which is spared at first.
     pub fn do_not_spare_probes(&self) {
         self.change(|faults| faults.filter.spare_probes = false);
     }
@@ -119,6 +119,12 @@ impl Proxy {
     /// Accepts again.
     pub fn accept(&self) {
         self.change(|faults| faults.refusing = false);
+    }
+
+    /// The address moves: whoever connects from now on reaches this server. Connections that exist stay with the old one, as in
+    /// life: see [`Proxy::cut`].
+    pub fn point_at(&self, upstream: SocketAddr) {
+        self.shared.point_at(upstream);
     }
 
     /// Closes all connections now, on both sides; what they held is lost.
@@ -199,8 +205,8 @@ impl Proxy {
 
     // What happened.
 
-    /// How many requests with this command name were forwarded (`"INCR"`), probes not included:
-    /// those count as [`PROBE`].
+    /// How many requests with this command name were forwarded (`"INCR"`), the service's own not
+    /// included: it counts as [`PROBE`].
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(&name.to_ascii_uppercase()).copied().unwrap_or(0)
     }
@@ -216,7 +222,7 @@ impl Proxy {
         self.counts().iter().filter(|(name, _)| !left_out.contains(*name)).map(|(_, n)| n).sum()
     }
 
-    /// How many requests were neither handshakes nor probes.
+    /// How many requests were neither handshakes nor the service's own.
     pub fn total(&self) -> u64 {
         let left_out: Vec<&str> = HANDSHAKE.iter().copied().chain([PROBE]).collect();
         self.total_except(&left_out)

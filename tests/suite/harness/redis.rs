@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::certificates::Certificate;
+use super::deployed;
 use super::resp::{Connection, Reply};
 use super::tail;
 
@@ -47,6 +49,8 @@ pub struct Options {
     password: Option<String>,
     durable: bool,
     settings: Vec<(String, String)>,
+    tls: bool,
+    plain: Option<&'static str>,
 }
 
 impl Options {
@@ -67,24 +71,59 @@ impl Options {
         self.settings.push((directive.to_owned(), value.to_owned()));
         self
     }
+
+    /// Never started from `deploy/redis` (see [`deployed`]), and why not.
+    pub fn plain(mut self, why: &'static str) -> Self {
+        self.plain = Some(why);
+        self
+    }
+
+    /// Why it cannot be started from `deploy/redis`.
+    fn unfit(&self) -> Option<&'static str> {
+        self.plain
+            .or(self.password.is_some().then_some("the default user signs in with a password, and there he is off"))
+    }
+
+    /// Also listens within TLS, on a port of its own. Clients need no certificate, until [`Options::clients_from`].
+    pub fn tls(mut self, server: &Certificate, ca: &Path) -> Self {
+        self.tls = true;
+        self.set("tls-cert-file", &server.certificate.display().to_string())
+            .set("tls-key-file", &server.key.display().to_string())
+            .set("tls-ca-cert-file", &ca.display().to_string())
+            .set("tls-auth-clients", "no")
+    }
+
+    /// Demands of clients within TLS a certificate of this authority.
+    pub fn clients_from(self, ca: &Path) -> Self {
+        self.set("tls-ca-cert-file", &ca.display().to_string()).set("tls-auth-clients", "yes")
+    }
 }
 
 /// A running server. Dropping it kills the process and removes its directory.
 pub struct Redis {
     directory: TempDir,
     port: u16,
+    tls_port: Option<u16>,
     options: Options,
+    /// Where `redis.conf` and `users.acl` are, if it was started from them.
+    deployed: Option<PathBuf>,
     child: Mutex<Child>,
 }
 
 impl Redis {
     /// Starts a server and waits until it answers.
     pub async fn start(options: Options) -> Redis {
+        let deployed = deployed::directory().filter(|_| options.unfit().is_none());
+        if deployed::directory().is_some() {
+            deployed::report(options.unfit());
+        }
         for _ in 0..PORT_ATTEMPTS {
             let directory = tempfile::Builder::new().prefix("redis-").tempdir().expect("a directory for Redis");
             let port = take_port();
-            let child = Mutex::new(launch(&directory, port, &options));
-            let redis = Redis { directory, port, options: options.clone(), child };
+            let tls_port = options.tls.then(take_port);
+            let deployed = deployed.clone();
+            let child = Mutex::new(launch(&directory, (port, tls_port), &options, deployed.as_deref()));
+            let redis = Redis { directory, port, tls_port, options: options.clone(), deployed, child };
             match redis.until_ready().await {
                 Ok(()) => return redis,
                 Err(log) if log.contains("Failed listening on port") => {}
@@ -94,14 +133,44 @@ impl Redis {
         panic!("found no free port for Redis in {PORT_ATTEMPTS} attempts");
     }
 
-    /// `redis://127.0.0.1:PORT`, with the password if there is one.
+    /// `redis://127.0.0.1:PORT`, with user and password if there are any.
     pub fn url(&self) -> String {
-        url(self.options.password.as_deref(), self.address())
+        format!("redis://{}{}", self.credentials(), self.address())
     }
 
-    /// `unix:///…/redis.sock`, without a password.
-    pub fn unix_url(&self) -> String {
-        format!("unix://{}", self.socket().display())
+    /// `user:password@` or what of it the program needs.
+    pub fn credentials(&self) -> String {
+        match (&self.deployed, self.password()) {
+            (Some(_), _) => format!("{}:{}@", deployed::USER, deployed::PASSWORD),
+            (None, Some(password)) => format!(":{password}@"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// User and password of the program, if it needs any.
+    pub fn sign_in(&self) -> Option<(&str, &str)> {
+        match (&self.deployed, self.password()) {
+            (Some(_), _) => Some((deployed::USER, deployed::PASSWORD)),
+            (None, Some(password)) => Some(("default", password)),
+            (None, None) => None,
+        }
+    }
+
+    /// The user the program signs in as.
+    pub fn user(&self) -> &'static str {
+        if self.deployed.is_some() { deployed::USER } else { "default" }
+    }
+
+    /// Where it listens within TLS, if it does.
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.tls_port.expect("Options::tls")).into()
+    }
+
+    /// `rediss://HOST:PORT`, with user and password if there are any.
+    #[track_caller]
+    pub fn tls_url(&self, host: &str) -> String {
+        format!("rediss://{}{host}:{}", self.credentials(), self.tls_address().port())
     }
 
     /// The TCP port.
@@ -148,7 +217,7 @@ impl Redis {
     /// runs, and waits until it answers and has loaded its data.
     pub async fn restart(&self) {
         self.kill9();
-        *self.child() = launch(&self.directory, self.port, &self.options);
+        *self.child() = launch(&self.directory, (self.port, self.tls_port), &self.options, self.deployed.as_deref());
         if let Err(log) = self.until_ready().await {
             panic!("Redis did not restart:\n{log}");
         }
@@ -162,6 +231,13 @@ impl Redis {
     /// Runs one command on a connection of its own. Errors of Redis are a [`Reply::Error`].
     pub async fn command<A: AsRef<[u8]>>(&self, arguments: &[A]) -> Reply {
         self.connect().await.command(arguments).await.expect("a reply from Redis")
+    }
+
+    /// How many keys there are that the service does not keep for itself.
+    pub async fn keys_of_callers(&self) -> usize {
+        let keys = self.command(&["KEYS", "*"]).await;
+        let own = |key: &&Reply| matches!(key, Reply::Bulk(name) if name.starts_with(b"collective:"));
+        keys.items().iter().filter(|key| !own(key)).count()
     }
 
     /// As [`Redis::command`], for a server that may be dead or frozen.
@@ -190,8 +266,13 @@ impl Redis {
     }
 
     async fn authenticated(&self, mut connection: Connection) -> io::Result<Connection> {
-        if let Some(password) = &self.options.password {
-            let reply = connection.command(&["AUTH", password]).await?;
+        let sign_in = match (&self.deployed, &self.options.password) {
+            (Some(_), _) => vec!["AUTH", deployed::OWN, "any"],
+            (None, Some(password)) => vec!["AUTH", password],
+            (None, None) => vec![],
+        };
+        if !sign_in.is_empty() {
+            let reply = connection.command(&sign_in).await?;
             // A loading server answers AUTH, too.
             assert_eq!(reply, "OK", "Redis refused our own password");
         }
@@ -235,18 +316,10 @@ impl Drop for Redis {
     fn drop(&mut self) {
         // SIGKILL also ends a stopped process, no SIGCONT needed.
         end(&mut self.child());
-        taken(|ports| ports.remove(&self.port));
+        taken(|ports| ports.retain(|port| *port != self.port && Some(*port) != self.tls_port));
         if std::thread::panicking() {
             eprintln!("--- log of Redis on port {}\n{}", self.port, tail(&self.log(), 40));
         }
-    }
-}
-
-/// `redis://[:password@]address`
-pub(super) fn url(password: Option<&str>, address: SocketAddr) -> String {
-    match password {
-        Some(password) => format!("redis://:{password}@{address}"),
-        None => format!("redis://{address}"),
     }
 }
 
@@ -271,10 +344,10 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn launch(directory: &TempDir, port: u16, options: &Options) -> Child {
+fn launch(directory: &TempDir, ports: (u16, Option<u16>), options: &Options, deployed: Option<&Path>) -> Child {
     PROGRAMS
         .iter()
-        .find_map(|program| match command(program, directory, port, options).spawn() {
+        .find_map(|program| match command(program, directory, ports, options, deployed).spawn() {
             Ok(child) => Some(child),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => panic!("{program} did not start: {error}"),
@@ -282,27 +355,48 @@ fn launch(directory: &TempDir, port: u16, options: &Options) -> Child {
         .unwrap_or_else(|| panic!("none of {PROGRAMS:?} is on PATH: install Redis 7 or newer"))
 }
 
-fn command(program: &str, directory: &TempDir, port: u16, options: &Options) -> Command {
+fn command(
+    program: &str,
+    directory: &TempDir,
+    (port, tls_port): (u16, Option<u16>),
+    options: &Options,
+    deployed: Option<&Path>,
+) -> Command {
     let log = File::options()
         .create(true)
         .append(true)
         .open(directory.path().join("redis.log"))
         .expect("a log file for Redis");
     let mut command = Command::new(program);
+    if let Some(deployed) = deployed {
+        command.arg(deployed.join("redis.conf"));
+    }
     command
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a second handle of the log"))
         .stdout(log)
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--port", &port.to_string()])
         .args([OsStr::new("--unixsocket"), directory.path().join("redis.sock").as_os_str()])
         .args([OsStr::new("--dir"), directory.path().as_os_str()])
-        .args(["--save", "", "--daemonize", "no", "--enable-debug-command", "yes"]);
+        .args(["--enable-debug-command", "yes"]);
+    match deployed {
+        Some(deployed) => {
+            let list = deployed::write_list(deployed, directory.path());
+            command.args([OsStr::new("--aclfile"), list.as_os_str()]);
+        }
+        None => {
+            command.args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
+        }
+    }
     if options.durable {
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
     }
     if let Some(password) = &options.password {
         command.args(["--requirepass", password]);
+    }
+    if let Some(port) = tls_port {
+        command.args(["--tls-port", &port.to_string()]);
     }
     for (directive, value) in &options.settings {
         command.args([format!("--{directive}"), value.clone()]);

@@ -135,7 +135,7 @@ type Due = (Instant, Parcel);
 /// Carries bytes until both sides are done. Dropping the future closes both sides.
 pub(super) async fn carry(client: TcpStream, link: &Link) {
     link.until(|faults| faults.flows() && !faults.black_hole).await;
-    let Ok(server) = TcpStream::connect(link.shared.upstream).await else { return };
+    let Ok(server) = TcpStream::connect(link.shared.upstream()).await else { return };
     for socket in [&client, &server] {
         // Fails only on a dead connection, which the first read will find out.
         let _ = socket.set_nodelay(true);

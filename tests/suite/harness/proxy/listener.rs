@@ -29,7 +29,7 @@ const BACKLOG: i32 = 1024;
 
 /// What the handle, the accept loop and the connections have in common.
 pub(super) struct Shared {
-    pub upstream: SocketAddr,
+    upstream: Mutex<SocketAddr>,
     pub faults: watch::Sender<Faults>,
     pub traffic: Traffic,
     pub random: Mutex<fastrand::Rng>,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(upstream: SocketAddr, seed: u64) -> Shared {
         Shared {
-            upstream,
+            upstream: Mutex::new(upstream),
             faults: watch::Sender::new(Faults::default()),
             traffic: Traffic::default(),
             random: Mutex::new(seeded(seed)),
@@ -49,6 +49,15 @@ impl Shared {
             open: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
         }
+    }
+
+    /// Where new connections are carried to.
+    pub fn upstream(&self) -> SocketAddr {
+        *self.upstream.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn point_at(&self, upstream: SocketAddr) {
+        *self.upstream.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = upstream;
     }
 }
 

@@ -6,12 +6,21 @@ use std::sync::Mutex;
 /// Commands a client sends on its own account when it connects.
 pub const HANDSHAKE: &[&str] = &["AUTH", "HELLO", "CLIENT", "INFO", "SELECT"];
 
-/// The name under which the gateway's own probes are counted, so that `count("SET")` is the
-/// callers' own. No command of Redis has this name.
+/// The name under which the service's own traffic (probes, migrations) is counted, so that
+/// `count("SET")` is the callers' own. No command of Redis has this name.
 pub const PROBE: &str = "PROBE";
 
-/// Keys of probes begin with this.
-const PROBE_PREFIX: &[u8] = b"collective:probe:";
+/// How the keys and the library begin that only the service itself names.
+const OWN: [&[u8]; 5] = [
+    b"collective:probe:",
+    b"collective:migrations",
+    b"collective:instances",
+    b"#!lua name=collective_v1",
+    b"collective_v1\0",
+];
+
+/// How many arguments are looked at.
+const LOOKED_AT: usize = 5;
 
 /// How many requests the history keeps.
 const HISTORY: usize = 10_000;
@@ -32,7 +41,8 @@ impl Request {
         let text = |at: usize| arguments.get(at).map(|bytes| String::from_utf8_lossy(bytes));
         let name = text(0).unwrap_or_default().to_ascii_uppercase();
         let first: String = text(1).unwrap_or_default().chars().take(80).collect();
-        let probe = arguments.get(1).is_some_and(|key| key.starts_with(PROBE_PREFIX));
+        let is_own = |argument: &Vec<u8>| OWN.iter().any(|own| [argument.as_slice(), b"\0"].concat().starts_with(own));
+        let probe = arguments.iter().take(LOOKED_AT).any(is_own);
         Request {
             counted_as: if probe { PROBE.to_owned() } else { name.clone() },
             line: format!("{name} {first}").trim_end().to_owned(),

@@ -1,0 +1,60 @@
+//! Any single command as an effect that happens once, under a caller's record.
+//!
+//! The command runs inside a function, together with its record. Lua would round integers beyond 2^53, so those that count read
+//! the exact number back as text. Limits: commands whose keys stand at fixed places and whose reply a function can pass on
+//! ([`may_run_once`]); everything else is refused before it is sent.
+
+use super::atomic::{Decided, Decision, Once, Step};
+use super::{Failure, FailureKind};
+use crate::redis::catalogue::{self, Class, Keys, Spec};
+use crate::redis::{self, Command, Gateway, Reply};
+use crate::resilience::Deadline;
+
+/// The function's name, under which its decisions are remembered.
+pub const FUNCTION: &str = "command";
+
+/// Commands whose reply holds integers that no function can pass on exactly.
+const INEXACT: [&str; 1] = ["BITFIELD"];
+
+/// Whether a command of this row can be made to happen once.
+pub fn may_run_once(spec: &Spec) -> bool {
+    let fixed = matches!(spec.keys, Keys::At { .. });
+    let plain = !spec.code && !spec.flags.contains(&"noscript") && !INEXACT.contains(&spec.name);
+    fixed && plain && spec.class != Class::Read
+}
+
+/// Runs the command once. Redis' own error is a decision like any other.
+pub async fn run_once(
+    gateway: &Gateway,
+    command: &Command,
+    once: &Once,
+    deadline: Deadline,
+) -> Result<Decided<Reply>, Failure> {
+    let words = command.arguments();
+    let mut places = Vec::new();
+    if catalogue::key_positions(command.spec(), words.as_slice(), &mut places).is_err() {
+        return Err(Failure::before_sending(FailureKind::NotRepeatable));
+    }
+    let keys: Vec<&[u8]> = places.iter().filter_map(|place| words.get(*place).copied()).collect();
+    let name = words.first().copied().unwrap_or_default().to_ascii_uppercase();
+    let mut arguments: Vec<&[u8]> = vec![&name];
+    arguments.extend_from_slice(words.get(1..).unwrap_or_default());
+    let class = Class::NonIdempotent;
+    let step = Step { function: FUNCTION, keys: &keys, arguments: &arguments, class, once: Some(once) };
+    let mut decided = step.decide(gateway, deadline).await?;
+    let reply = reply_of(&mut decided.value)?;
+    Ok(decided.map(|_| reply))
+}
+
+/// The reply that a decision of the function stands for.
+pub fn reply_of(decision: &mut Decision) -> Result<Reply, Failure> {
+    match decision.word() {
+        b"plain" => decision.take(1).ok_or_else(|| decision.unreadable()),
+        b"exact" => Ok(Reply::Int(decision.number(1)?)),
+        b"error" => {
+            let text = String::from_utf8_lossy(decision.bytes(1).unwrap_or_default()).into_owned();
+            redis::server_error(&text).map(Reply::ServerError).ok_or_else(|| decision.unreadable())
+        }
+        _ => Err(decision.unreadable()),
+    }
+}

@@ -1,0 +1,50 @@
+//! Operations: what became of a request that was sent under an Idempotency-Key.
+//!
+//! `unknown` is an answer nobody can act on. Whoever sent a key can turn it into one he can: Redis looks for the request's record
+//! and, if there is none, leaves a note that refuses the request should it still arrive. So `not_executed` stays true.
+//! Limits: records and notes are kept for a day; a question asked later is answered by what is left, which is nothing.
+
+use super::Failure;
+use super::atomic::{CALLERS_LIFETIME, Decision, Step, record_key};
+use crate::redis::catalogue::Class;
+use crate::redis::{Gateway, Reply};
+use crate::resilience::Deadline;
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Operation {
+    /// It took effect, or Redis decided against it.
+    Executed {
+        /// Which of the names asked about it was found under.
+        place: usize,
+        /// The function that decided.
+        function: String,
+        /// What it decided.
+        decision: Decision,
+    },
+    /// It did not, and will not.
+    NotExecuted,
+}
+
+/// Settles the request that has one of these names.
+pub async fn settle(gateway: &Gateway, names: &[[u8; 32]], deadline: Deadline) -> Result<Operation, Failure> {
+    let records: Vec<Vec<u8>> = names.iter().map(record_key).collect();
+    let keys: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let lifetime = CALLERS_LIFETIME.as_millis().to_string();
+    let arguments = [lifetime.as_bytes()];
+    // Once settled, always the same answer.
+    let step =
+        Step { function: "operation_settle", keys: &keys, arguments: &arguments, class: Class::Idempotent, once: None };
+    let mut decision = step.decide(gateway, deadline).await?.value;
+    match decision.word() {
+        b"not_executed" => Ok(Operation::NotExecuted),
+        b"executed" => {
+            let place: usize = decision.number(1)?;
+            let function = String::from_utf8_lossy(decision.bytes(2).unwrap_or_default()).into_owned();
+            let Some(Reply::Array(parts)) = decision.take(3) else { return Err(decision.unreadable()) };
+            let decision = Decision::of(parts, decision.attempts());
+            Ok(Operation::Executed { place: place.saturating_sub(1), function, decision })
+        }
+        _ => Err(decision.unreadable()),
+    }
+}

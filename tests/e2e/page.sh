@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The operator's page in a real browser: `tests/e2e/page.sh target/debug/collective`.
+#
+# Starts the program with a Redis of its own and lets tests/e2e/page/page.test.mjs look at `/` with Chromium while that Redis
+# freezes and thaws and the program stops. Screenshots stay in target/e2e/page/shots.
+#
+# Limits: without node, npm, Chromium or a way to the packages it says `skipped: reason`. Only processes started here are
+# ended, by their id.
+set -euo pipefail
+
+binary=$(realpath "${1:?usage: tests/e2e/page.sh BINARY}")
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/e2e/service.sh
+make_place page
+
+for program in chromium chromium-browser google-chrome; do
+    CHROMIUM=${CHROMIUM:-$(command -v "$program" || true)}
+done
+[ -n "$CHROMIUM" ] || { echo "skipped: Chromium is not installed, nobody looked at the page"; exit 0; }
+has node && has npm || { echo "skipped: node or npm is not installed, nobody looked at the page"; exit 0; }
+install_node_packages tests/e2e/page || exit 0
+
+start_service
+mkdir -p "$place/shots"
+rm -f "$place/shots"/*.png
+export CHROMIUM PUBLIC="$public" OPERATOR="$operator" TOKEN="$token" REDIS_PID="$redis" GATEWAY_PID="$gateway" SHOTS="$place/shots"
+(cd "$place" && node --test --test-timeout=120000 --test-reporter=spec test/page.test.mjs) ||
+    fail "the page is what it should be" "screenshots: $place/shots"
+echo "screenshots: $place/shots"

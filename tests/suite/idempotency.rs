@@ -1,0 +1,305 @@
+//! `Idempotency-Key`: an effect that happens once however often its request arrives, and `unknown` made curable.
+//!
+//! Why so: a lost reply is the one failure a client cannot tell from a lost request. With a key he need not: he sends it
+//! again, or asks what became of it. So every test ends at Redis, which knows how often something really happened.
+//!
+//! Limits: what a key does to leases and limiters is told with them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually};
+use crate::keys::{patient, problem};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct House {
+    redis: Redis,
+    proxy: Proxy,
+    _app: App,
+    client: Client,
+}
+
+async fn house(seed: u64) -> House {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, seed);
+    let app = patient(&proxy.url()).start().await;
+    let client = app.client();
+    // The functions are there before a fault can strike.
+    let warm = client.post("/v1/counters/warm/increment", &json!({ "by": 1, "max": 9 })).await;
+    assert_eq!(warm.status, 200, "{}", warm.text());
+    House { redis, proxy, _app: app, client }
+}
+
+fn replayed(answer: &Answer) -> bool {
+    answer.header("idempotency-replayed") == Some("true")
+}
+
+async fn operation(client: &Client, key: &str) -> Value {
+    let answer = client.get(&format!("/v1/operations/{key}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn the_second_arrival_gets_the_first_ones_answer_and_says_so() {
+    let house = house(1).await;
+    let client = house.client.idempotency_key("order-17");
+    let first = client.increment("c", 5).await;
+    assert!(!replayed(&first));
+    house.redis.command(&["INCRBY", "c", "100"]).await;
+    for _ in 0..3 {
+        let again = client.increment("c", 5).await;
+        assert_eq!((again.status, again.text(), replayed(&again)), (200, first.text(), true));
+    }
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "105");
+    let quoted = house.client.idempotency_key("\"order-17\"").increment("c", 5).await;
+    assert!(replayed(&quoted), "a structured field's quotes are no part of the key");
+}
+
+#[tokio::test]
+async fn a_refusal_that_redis_decided_is_remembered_too() {
+    let house = house(2).await;
+    let client = house.client.idempotency_key("bound");
+    let step = json!({ "by": 7, "max": 5 });
+    let document = problem(&client.post("/v1/counters/c/increment", &step).await, 409, "limit_reached");
+    assert_eq!(document["value"], 0);
+    house.redis.command(&["SET", "c", "-50"]).await;
+    let again = client.post("/v1/counters/c/increment", &step).await;
+    assert!(replayed(&again));
+    problem(&again, 409, "limit_reached");
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "-50");
+}
+
+#[tokio::test]
+async fn a_key_names_one_request_of_one_caller() {
+    let house = house(3).await;
+    let client = house.client.idempotency_key("mine");
+    assert_eq!(client.increment("c", 1).await.status, 200);
+    problem(&client.increment("c", 2).await, 422, "idempotency_key_reused");
+    problem(&client.increment("d", 1).await, 422, "idempotency_key_reused");
+    assert_eq!(client.post_command(&["INCR", "c"]).await.result(), 2, "commands have names of their own");
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "2");
+    assert_eq!(house.redis.command(&["EXISTS", "d"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_by_its_rule() {
+    let house = house(4).await;
+    for bad in ["", "a b", "\"\"", &"k".repeat(256)] {
+        let client = house.client.idempotency_key(bad);
+        let document = problem(&client.increment("c", 1).await, 422, "invalid_value");
+        assert_eq!(document["errors"][0]["pointer"], "Idempotency-Key", "{bad:?}");
+        assert_eq!(client.post_command(&["INCR", "c"]).await.status, 422, "{bad:?}");
+    }
+    let client = house.client.idempotency_key("k");
+    problem(&client.put_key("k", "v").await, 422, "invalid_value");
+    problem(&client.delete_key("k").await, 422, "invalid_value");
+    assert_eq!(house.redis.keys_of_callers().await, 1);
+}
+
+#[tokio::test]
+async fn concurrent_duplicates_are_one() {
+    let house = house(5).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..50 {
+        let client = house.client.idempotency_key("together");
+        calls.spawn(async move { client.increment("c", 1).await });
+    }
+    let answers = calls.join_all().await;
+    assert!(answers.iter().all(|answer| answer.json() == json!({ "value": 1 })));
+    assert_eq!(answers.iter().filter(|answer| !replayed(answer)).count(), 1);
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "1");
+}
+
+#[tokio::test]
+async fn with_a_key_the_gateway_itself_sends_it_again() {
+    let house = house(6).await;
+    house.proxy.only(&["FCALL"]);
+    house.proxy.lose_connection_instead_of_reply(0.3);
+    for turn in 0..30 {
+        let client = house.client.idempotency_key(&format!("turn-{turn}"));
+        let mut answer = client.increment("c", 1).await;
+        while answer.status == 504 || answer.status == 503 {
+            answer = client.increment("c", 1).await;
+        }
+        assert_eq!(answer.json(), json!({ "value": turn + 1 }));
+    }
+    assert!(house.proxy.injected().replies_lost > 5);
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "30");
+}
+
+#[tokio::test]
+async fn what_is_unknown_can_be_asked_about() {
+    let house = house(7).await;
+    house.proxy.only(&["FCALL"]);
+    house.proxy.lose_connection_instead_of_reply(1.0);
+    let client = house.client.idempotency_key("lost-reply");
+    problem(&client.increment("c", 3).await, 504, "outcome_unknown");
+    house.proxy.heal();
+    let told = operation(&house.client, "lost-reply").await;
+    assert_eq!(told, json!({ "outcome": "executed", "reply": { "status": 200, "body": { "value": 3 } } }));
+    let again = client.increment("c", 3).await;
+    assert_eq!((again.json(), replayed(&again)), (json!({ "value": 3 }), true));
+}
+
+#[tokio::test]
+async fn what_was_never_executed_is_refused_once_somebody_was_told_so() {
+    let house = house(8).await;
+    assert_eq!(operation(&house.client, "never").await, json!({ "outcome": "not_executed" }));
+    let late = house.client.idempotency_key("never");
+    let document = problem(&late.increment("c", 1).await, 409, "idempotency_key_settled");
+    assert_eq!(document["outcome"], "not_executed");
+    assert_eq!(late.post_command(&["INCR", "c"]).await.status, 409);
+    assert_eq!(operation(&house.client, "never").await, json!({ "outcome": "not_executed" }));
+    assert_eq!(house.redis.command(&["EXISTS", "c"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_request_on_its_way_is_overtaken_by_the_question_and_then_refused() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 9);
+    let app = App::with_redis(&proxy.url()).start().await;
+    let house = House { client: app.client(), redis, proxy, _app: app };
+    eventually(PATIENCE, async || {
+        house.client.post("/v1/counters/w/increment", &json!({ "max": 9 })).await.status == 200
+    })
+    .await;
+    house.proxy.only(&["FCALL"]);
+    house.proxy.hold_requests();
+    let answer = house.client.idempotency_key("held").timeout_ms(300).increment("c", 1).await;
+    assert_eq!((answer.status, answer.outcome()), (504, "unknown"));
+    // The held connections are given up for new ones, which pass.
+    eventually(PATIENCE, async || house.client.get("/v1/operations/held").await.status == 200).await;
+    let told = operation(&house.client, "held").await;
+    house.proxy.release();
+    let known = operation(&house.client, "held").await;
+    assert_eq!(told, known, "what was told stays true when the late request arrives");
+    let counted = house.redis.command(&["EXISTS", "c"]).await;
+    assert_eq!(counted == 1, told["outcome"] == "executed", "{told}");
+}
+
+#[tokio::test]
+async fn a_command_happens_once_and_its_reply_is_kept_byte_for_byte() {
+    let house = house(10).await;
+    house.redis.command(&["SET", "big", "9007199254740992"]).await;
+    house.redis.command(&["SET", "text", "\u{1F980}"]).await;
+    for (turn, (command, result)) in [
+        (&["INCR", "big"][..], json!(9_007_199_254_740_993_i64)),
+        (&["decrby", "big", "2"], json!(9_007_199_254_740_991_i64)),
+        (&["HINCRBY", "h", "f", "9007199254740993"], json!(9_007_199_254_740_993_i64)),
+        (&["LPUSH", "l", "a", "b"], json!(2)),
+        (&["SADD", "s", "x"], json!(1)),
+        (&["SET", "k", "v"], json!("OK")),
+        (&["SET", "k", "w", "NX"], Value::Null),
+        (&["GETDEL", "text"], json!("\u{1F980}")),
+        (&["LPOP", "l", "2"], json!(["b", "a"])),
+        (&["SETNX", "k", "x"], json!(0)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let client = house.client.idempotency_key(&format!("command-{turn}"));
+        let first = client.post_command(command).await;
+        let again = client.post_command(command).await;
+        assert_eq!((first.result(), again.result()), (result.clone(), result), "{command:?}: {}", first.text());
+        assert_eq!((replayed(&first), replayed(&again)), (false, true), "{command:?}");
+    }
+    let wrong = house.client.idempotency_key("wrong");
+    for turn in 0..2 {
+        let answer = wrong.post_command(&["LPUSH", "k", "a"]).await;
+        assert_eq!((answer.status, replayed(&answer)), (400, turn == 1));
+        assert!(
+            answer.json()["error"].as_str().is_some_and(|text| text.starts_with("WRONGTYPE ")),
+            "{}",
+            answer.text()
+        );
+    }
+    let told = operation(&house.client, "command-0").await;
+    assert_eq!(told["reply"]["body"], json!({ "result": 9_007_199_254_740_993_i64 }));
+}
+
+#[tokio::test]
+async fn commands_that_cannot_happen_once_say_so_and_reads_need_no_key() {
+    let house = house(11).await;
+    let client = house.client.idempotency_key("once");
+    for command in [
+        &["EVAL", "return 1", "0"][..],
+        &["BITFIELD", "b", "INCRBY", "i64", "0", "1"],
+        &["PUBLISH", "c", "m"],
+        &["FLUSHALL"],
+        &["ZUNIONSTORE", "d", "1", "z"],
+    ] {
+        let answer = client.post_command(command).await;
+        assert_eq!((answer.status, answer.outcome()), (422, "not_executed"), "{command:?}: {}", answer.text());
+    }
+    assert_eq!(client.post_command(&["GET", "none"]).await.result(), Value::Null);
+    let reserved = client.post_command(&["SET", "collective:x", "v"]).await;
+    assert_eq!(reserved.status, 403, "{}", reserved.text());
+}
+
+#[tokio::test]
+async fn while_redis_is_down_no_key_is_used_up() {
+    let house = house(12).await;
+    house.redis.freeze();
+    let client = house.client.idempotency_key("outage");
+    eventually(PATIENCE, async || client.timeout_ms(300).increment("c", 1).await.status == 503).await;
+    house.redis.thaw();
+    eventually(PATIENCE, async || {
+        let answer = client.increment("c", 1).await;
+        answer.status == 200 && answer.json() == json!({ "value": 1 })
+    })
+    .await;
+    assert_eq!(house.redis.command(&["GET", "c"]).await, "1");
+}
+
+#[tokio::test]
+async fn other_methods_of_operations_are_told_the_right_ones() {
+    let house = house(13).await;
+    for method in [Method::POST, Method::DELETE] {
+        let answer = house.client.send(house.client.request(method, "/v1/operations/k")).await;
+        problem(&answer, 405, "method_not_allowed");
+    }
+    problem(&house.client.get("/v1/operations/").await, 422, "invalid_value");
+}
+
+/// The promise with the number: 0 duplicate effects in 10⁵ calls with 10 % of replies and 10 % of requests lost.
+#[tokio::test]
+async fn a_hundred_thousand_increments_over_a_bad_link_are_a_hundred_thousand() {
+    const CALLS: u64 = 100_000;
+    const CALLERS: u64 = 64;
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 14);
+    let app = App::with_redis(&proxy.url()).set("breaker.failure_ratio", "0.9").start().await;
+    eventually(PATIENCE, async || {
+        app.client().post("/v1/counters/warm/increment", &json!({ "by": 1, "max": 9 })).await.status == 200
+    })
+    .await;
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(0.1);
+    proxy.lose_connection_instead_of_request(0.1);
+    let next = Arc::new(AtomicU64::new(0));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (client, next) = (app.client(), next.clone());
+        callers.spawn(async move {
+            loop {
+                let call = next.fetch_add(1, Ordering::Relaxed);
+                if call >= CALLS {
+                    return;
+                }
+                let client = client.idempotency_key(&format!("call-{call}"));
+                while client.increment("c", 1).await.status != 200 {}
+            }
+        });
+    }
+    callers.join_all().await;
+    let lost = proxy.injected();
+    assert!(lost.replies_lost > CALLS / 20 && lost.requests_lost > CALLS / 20, "{lost:?}");
+    assert_eq!(redis.command(&["GET", "c"]).await, CALLS.to_string().as_str());
+}

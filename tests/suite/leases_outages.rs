@@ -1,0 +1,253 @@
+//! Leases when Redis is slow, frozen, dead or loses replies: they fail closed, and no ghost holds one.
+//!
+//! Why so: an acquisition whose answer is lost may have been run. Its author does not know, so he does not hold it; if Redis
+//! thought so, nobody could for the whole of its time. Every lease here is asked for ten minutes and must be free again within
+//! seconds. Limits: one instance; failovers have a file of their own.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::app::ROOT_TOKEN;
+use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up};
+use crate::keys::{patient, problem};
+use crate::leases::{acquire, audit, contend, release, release_in_the_end, renew, token};
+
+/// Much longer than any wait here.
+const TEN_MINUTES: u64 = 600_000;
+const SOON: Duration = Duration::from_secs(15);
+
+/// Waits until somebody else can have it, and gives it back.
+async fn becomes_free(client: &Client, lease: &str) -> Duration {
+    let mut issued = 0;
+    let waited = eventually(SOON, async || {
+        let answer = acquire(client, lease, "somebody else", TEN_MINUTES).await;
+        issued = if answer.is_success() { token(&answer) } else { 0 };
+        issued > 0
+    })
+    .await;
+    release_in_the_end(client, lease, issued).await;
+    waited
+}
+
+#[tokio::test]
+async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
+    let redis = Redis::start(Options::default().durable()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
+    redis.kill9();
+    eventually(SOON, async || client.breaker("redis.write").await == "open").await;
+    eventually(SOON, async || client.breaker("redis.read").await == "open").await;
+    for answer in [
+        acquire(&client, "other", "a", TEN_MINUTES).await,
+        acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await,
+        renew(&client, "held", held, TEN_MINUTES).await,
+        release(&client, "held", held).await,
+        client.get("/v1/leases/held").await,
+    ] {
+        let document = problem(&answer, 503, "circuit_open");
+        assert_eq!((answer.outcome(), &document["retryable"]), ("not_executed", &json!(true)));
+        assert!(answer.retry_after.is_some());
+    }
+    redis.restart().await;
+    eventually(SOON, async || client.get("/v1/leases/held").await.status == 200).await;
+    assert_eq!(client.get("/v1/leases/other").await.status, 404, "what was refused is never applied later");
+    eventually(SOON, async || renew(&client, "held", held, TEN_MINUTES).await.status == 200).await;
+    // Refused before Redis: the same key may be tried again.
+    let first = token(&acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await);
+    assert!(first > held);
+}
+
+#[tokio::test]
+async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    assert!(acquire(&client, "warm", "a", 1000).await.is_success());
+    redis.freeze();
+    let mut unknown = Vec::new();
+    for turn in 0..40 {
+        let lease = format!("ghost:{turn}");
+        let answer = acquire(&client, &lease, "a", TEN_MINUTES).await;
+        match (answer.status, answer.outcome()) {
+            (504, "unknown") => unknown.push(lease),
+            (503, "not_executed") => {}
+            other => panic!("{other:?}: {}", answer.text()),
+        }
+    }
+    assert!(!unknown.is_empty(), "the first of them were sent");
+    let refused = acquire(&client, "fast", "a", TEN_MINUTES).await;
+    assert_eq!((refused.status, refused.outcome()), (503, "not_executed"));
+    assert!(refused.elapsed < Duration::from_millis(50), "{:?}", refused.elapsed);
+    redis.thaw();
+    for lease in unknown {
+        becomes_free(&client, &lease).await;
+    }
+    assert_eq!(client.get("/v1/leases/fast").await.status, 404);
+}
+
+#[tokio::test]
+async fn whoever_loses_the_reply_to_his_own_acquisition_still_gets_it() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 41);
+    let app = patient(&proxy.url())
+        .set("breaker.slow_call_after", "2s")
+        .set("attempt.timeout", "3s")
+        .set("retry.attempts", 6)
+        .start()
+        .await;
+    let client = app.client();
+    assert!(acquire(&client, "warm", "a", 1000).await.is_success());
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(0.15);
+    proxy.reset_counts();
+    for turn in 0..30 {
+        let lease = format!("lost:{turn}");
+        let answer = acquire(&client, &lease, "a", TEN_MINUTES).await;
+        assert_eq!(answer.status, 201, "never told that another held it: {}", answer.text());
+        assert_eq!(answer.header("idempotency-replayed"), None, "he never asked before");
+        let token = token(&answer);
+        assert_eq!(renew(&client, &lease, token, TEN_MINUTES).await.status, 200);
+        let stored = redis.command(&["HGET", &format!("collective:lease:{lease}"), "token"]).await;
+        assert_eq!(stored, token.to_string().as_str());
+        assert_eq!(release(&client, &lease, token).await.status, 204, "never told that it was not his");
+    }
+    let lost = proxy.injected().replies_lost;
+    assert!(lost > 5, "{lost}");
+    assert_eq!(proxy.count("FCALL"), 90 + lost, "each lost reply costs one more attempt");
+}
+
+#[tokio::test]
+async fn an_acquisition_that_stays_ambiguous_is_unknown_and_taken_back() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 42);
+    let app = patient(&proxy.url()).start().await;
+    let client = app.client();
+    assert!(acquire(&client, "warm", "a", 1000).await.is_success());
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(1.0);
+    let answer = acquire(&client, "ghost", "a", TEN_MINUTES).await;
+    let document = problem(&answer, 504, "outcome_unknown");
+    assert_eq!((answer.outcome(), &document["retryable"]), ("unknown", &json!(false)));
+    assert!(
+        redis.command(&["HGET", "collective:lease:ghost", "token"]).await.to_string().parse::<u64>().is_ok(),
+        "it ran"
+    );
+    proxy.heal();
+    let waited = becomes_free(&client, "ghost").await;
+    println!("free after {waited:?}");
+}
+
+#[tokio::test]
+async fn with_an_idempotency_key_an_ambiguous_acquisition_waits_for_its_author() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 43);
+    let app = patient(&proxy.url())
+        .set("breaker.slow_call_after", "2s")
+        .set("attempt.timeout", "3s")
+        .set("retry.attempts", 6)
+        .start()
+        .await;
+    let client = app.client();
+    assert!(acquire(&client, "warm", "a", 1000).await.is_success());
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(0.15);
+    for turn in 0..20 {
+        let (lease, keyed) = (format!("lost:{turn}"), client.idempotency_key(&format!("key:{turn}")));
+        let first = acquire(&keyed, &lease, "a", TEN_MINUTES).await;
+        assert_eq!(first.status, 201, "{}", first.text());
+        let again = acquire(&keyed, &lease, "a", TEN_MINUTES).await;
+        assert_eq!((again.status, token(&again)), (201, token(&first)));
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+    assert!(proxy.injected().replies_lost > 5);
+    // Every attempt lost: nobody takes it back, since its author may ask again, and then it is his.
+    proxy.lose_connection_instead_of_reply(1.0);
+    let keyed = client.idempotency_key("in-the-end");
+    problem(&acquire(&keyed, "waits", "a", TEN_MINUTES).await, 504, "outcome_unknown");
+    proxy.heal();
+    let issued = redis.command(&["HGET", "collective:lease:waits", "token"]).await.to_string();
+    problem(&acquire(&client, "waits", "b", TEN_MINUTES).await, 409, "lease_held");
+    let answer = acquire(&keyed, "waits", "a", TEN_MINUTES).await;
+    assert_eq!((answer.status, token(&answer).to_string()), (201, issued));
+    assert_eq!(answer.json()["held"], true);
+}
+
+/// A request that is sent by somebody who does not wait for the answer.
+fn acquisition(lease: &str) -> Vec<u8> {
+    let body = json!({ "owner": "who left", "ttl_ms": TEN_MINUTES }).to_string();
+    format!(
+        "POST /v1/leases/{lease} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_he_acquires_holds_nothing() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 44);
+    let app = patient(&proxy.url()).set("server.workers", 1).start().await;
+    let client = app.client();
+    assert!(acquire(&client, "warm", "a", 1000).await.is_success());
+    // Once while the acquisition is on its way, once when it has been run and its answer is on its way.
+    for (lease, hold) in [("sent", Proxy::hold_requests as fn(&Proxy)), ("run", Proxy::hold_replies)] {
+        proxy.reset_counts();
+        proxy.only(&["FCALL"]);
+        hold(&proxy);
+        let (address, request) = (app.public(), acquisition(lease));
+        let caller = tokio::spawn(async move { raw_http_then_hang_up(address, &request, SOON).await });
+        let key = format!("collective:lease:{lease}");
+        eventually(SOON, async || match lease {
+            "sent" => proxy.requests_waiting() > 0,
+            _ => redis.command(&["HEXISTS", &key, "owner"]).await == 1,
+        })
+        .await;
+        caller.abort();
+        let _ = caller.await;
+        eventually(SOON, async || client.status().await["limits"]["connections"]["used"].as_u64() <= Some(1)).await;
+        proxy.release();
+        becomes_free(&client, lease).await;
+    }
+}
+
+/// The order that only the record can settle: taken back first, run afterwards.
+#[tokio::test]
+async fn an_acquisition_that_arrives_after_it_was_taken_back_holds_nothing() {
+    let redis = Redis::start(Options::default()).await;
+    let app = patient(&redis.url()).start().await;
+    assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
+    let (lease, record) = ("collective:lease:late", "collective:attempt:0123");
+    let withdraw = ["FCALL", "collective_v1_lease_withdraw", "2", lease, record, "", "", "nonce", "60000"];
+    let arrive =
+        ["FCALL", "collective_v1_lease_acquire", "2", lease, record, "own", "60000", "a", "nonce", "60000", "", "0"];
+    assert_eq!(redis.command(&withdraw).await.to_string(), "done,withdrawn");
+    assert_eq!(redis.command(&arrive).await.to_string(), "settled");
+    assert_eq!(redis.command(&["EXISTS", lease]).await, 0);
+    // And the other order, in which it is another's by the time.
+    redis.command(&["DEL", record]).await;
+    assert!(redis.command(&arrive).await.to_string().starts_with("done,acquired,"));
+    assert_eq!(redis.command(&withdraw).await.to_string(), "done,withdrawn");
+    let next = token(&acquire(&app.client(), "late", "b", TEN_MINUTES).await);
+    assert_eq!(redis.command(&withdraw).await.to_string(), "done,withdrawn", "again, as after a lost reply");
+    assert_eq!(renew(&app.client(), "late", next, TEN_MINUTES).await.status, 200, "another's lease is left alone");
+}
+
+/// The ledger of `leases.rs` on a bad link: one reply in twenty and one request in twenty is lost, with its connection. No two at once,
+/// and no ghost: each would stop everybody for ten minutes.
+#[tokio::test]
+async fn on_a_bad_link_nobody_holds_a_lease_that_another_holds_and_no_ghost_does() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 45);
+    let app = App::with_redis(&proxy.url()).start().await;
+    assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
+    proxy.lose_connection_instead_of_reply(0.05);
+    proxy.lose_connection_instead_of_request(0.05);
+    let mut held = contend(&app, 8, 1000, TEN_MINUTES).await;
+    println!("{:?}", proxy.injected());
+    assert!(proxy.injected().replies_lost > 100);
+    proxy.heal();
+    audit(&mut held);
+    becomes_free(&app.client(), "contended").await;
+}

@@ -1,0 +1,226 @@
+//! Limiters while Redis is frozen, dead, or its replies are lost: each take ends by its own policy, and is charged at most once.
+//!
+//! Why so: the proof of a charge is what Redis holds afterwards, and of a bound what all instances granted together, measured around
+//! from before the first take to after the last answer. Limiters that are counted refill so slowly that time plays no part.
+//!
+//! Limits: three instances are three processes on one machine, with one clock.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{App, Client, Options, Proxy, Redis, eventually};
+use crate::keys::{patient, problem};
+use crate::limiters::{daily, take};
+
+/// Longest wait for the breakers to notice, and for service to return.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The same numbers with another policy.
+fn on_outage(numbers: &Value, policy: &str) -> Value {
+    let mut body = numbers.clone();
+    body["on_outage"] = policy.into();
+    body
+}
+
+/// What the limiter holds, seen by its own numbers.
+async fn remaining(client: &Client, name: &str) -> u64 {
+    client.get(&format!("/v1/limiters/{name}")).await.json()["remaining"].as_u64().expect("a limiter with numbers")
+}
+
+/// Brings Redis down, asks by each policy, brings it back.
+async fn through_an_outage(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis)) {
+    let redis = Redis::start(Options::default().durable()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    let numbers = daily(10);
+    for (left, policy) in [(9, "closed"), (8, "open"), (7, "local")] {
+        let told = take(&client, "l", &on_outage(&numbers, policy)).await.json();
+        assert_eq!((&told["remaining"], &told["decided_by"]), (&json!(left), &json!("redis")), "{policy}: {told}");
+    }
+
+    down(&redis).await;
+    eventually(SOON, async || client.breaker("redis.write").await != "closed").await;
+    let closed = take(&client, "l", &numbers).await;
+    let document = problem(&closed, 503, "circuit_open");
+    assert_eq!((&document["outcome"], &document["retryable"]), (&json!("not_executed"), &json!(true)));
+    assert!(closed.retry_after.is_some(), "it says when to come back");
+    for _ in 0..20 {
+        let open = take(&client, "l", &on_outage(&numbers, "open")).await;
+        assert_eq!(open.status, 200, "{}", open.text());
+        let expected = json!({ "allowed": true, "remaining": null, "retry_after_ms": 0, "reset_after_ms": null,
+            "decided_by": "open", "outcome": "not_executed" });
+        assert_eq!(open.json(), expected);
+    }
+    for turn in 0..10 {
+        let told = take(&client, "l", &on_outage(&numbers, "local")).await.json();
+        assert_eq!((&told["decided_by"], &told["outcome"]), (&json!("local"), &json!("not_executed")), "{told}");
+        assert_eq!(told["allowed"], turn < 7, "seven were left when Redis answered last: {told}");
+        assert_eq!(told["remaining"], 6_u64.saturating_sub(turn), "{told}");
+    }
+    let elsewhere = take(&client, "m", &on_outage(&numbers, "local")).await.json();
+    assert_eq!((&elsewhere["allowed"], &elsewhere["remaining"]), (&json!(true), &json!(9)), "{elsewhere}");
+    problem(&client.get("/v1/limiters/l").await, 503, "circuit_open");
+
+    up(&redis).await;
+    eventually(SOON, async || client.breaker("redis.write").await == "closed").await;
+    // What was granted here alone is told to Redis without being asked; what was granted unseen is not.
+    eventually(SOON, async || client.get("/v1/limiters/m").await.status == 200).await;
+    assert_eq!(remaining(&client, "m").await, 9);
+    eventually(SOON, async || remaining(&client, "l").await == 0).await;
+    let told = take(&client, "l", &numbers).await.json();
+    assert_eq!((&told["allowed"], &told["decided_by"]), (&json!(false), &json!("redis")), "{told}");
+}
+
+#[tokio::test]
+async fn a_killed_redis_leaves_each_take_to_its_policy() {
+    through_an_outage(async |redis| redis.kill9(), async |redis| redis.restart().await).await;
+}
+
+#[tokio::test]
+async fn a_frozen_redis_leaves_each_take_to_its_policy() {
+    through_an_outage(async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+}
+
+#[tokio::test]
+async fn the_first_takes_of_a_freeze_are_charged_at_most_once() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
+    redis.freeze();
+    let mut calls = tokio::task::JoinSet::new();
+    for turn in 0..30 {
+        let client = client.clone();
+        let body = on_outage(&daily(100), ["closed", "open", "local"][turn % 3]);
+        calls.spawn(async move { take(&client, "l", &body).await });
+    }
+    for answer in calls.join_all().await {
+        match answer.status {
+            200 => assert_ne!(answer.json()["decided_by"], "redis", "{}", answer.text()),
+            status => assert!(matches!((status, answer.outcome()), (503, "not_executed") | (504, "unknown"))),
+        }
+    }
+    redis.thaw();
+    eventually(SOON, async || take(&client, "other", &daily(1)).await.status == 200).await;
+    // Everything that was on its way has been read by now, and what was granted alone is told.
+    eventually(SOON, async || client.metric("collective_inflight", &[]).await == Some(0.0)).await;
+    let left = remaining(&client, "l").await;
+    assert!((100 - 31..=99).contains(&left), "{left} left after 31 takes");
+}
+
+async fn lossy(seed: u64) -> (Redis, Proxy, App, Client) {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, seed);
+    let app = patient(&proxy.url()).start().await;
+    let client = app.client();
+    // The functions are in place before anything is lost.
+    assert_eq!(take(&client, "first", &daily(1)).await.status, 200);
+    proxy.only(&["FCALL"]);
+    (redis, proxy, app, client)
+}
+
+#[tokio::test]
+async fn a_take_whose_reply_is_lost_is_settled_and_charged_once() {
+    let (_redis, proxy, _app, client) = lossy(31).await;
+    proxy.lose_connection_instead_of_reply(0.15);
+    for turn in 0..60 {
+        let answer = take(&client, "l", &daily(50)).await;
+        assert_eq!(answer.status, 200, "{turn}: {}", answer.text());
+        assert_eq!(answer.json()["allowed"], turn < 50, "{turn}: {}", answer.text());
+        assert_eq!(answer.json()["remaining"], 49_u64.saturating_sub(turn), "{turn}: each is charged once");
+    }
+    assert!(proxy.injected().replies_lost > 3, "{:?}", proxy.injected());
+}
+
+#[tokio::test]
+async fn a_take_whose_replies_are_all_lost_ends_by_its_policy_and_is_charged_once() {
+    let (_redis, proxy, _app, client) = lossy(32).await;
+    proxy.lose_connection_instead_of_reply(1.0);
+    for (policy, left) in [("closed", 9), ("open", 8), ("local", 7)] {
+        let answer = take(&client, "l", &on_outage(&daily(10), policy)).await;
+        if policy == "closed" {
+            assert_eq!(problem(&answer, 504, "outcome_unknown")["retryable"], false);
+        } else {
+            let told = answer.json();
+            assert_eq!((&told["decided_by"], &told["outcome"]), (&json!(policy), &json!("unknown")), "{told}");
+            assert_eq!(told["allowed"], true, "{told}");
+        }
+        proxy.heal();
+        assert_eq!(remaining(&client, "l").await, left, "{policy}: every attempt had run, and one was charged");
+        proxy.lose_connection_instead_of_reply(1.0);
+    }
+    proxy.heal();
+    // Nothing that Redis may know is told to it again.
+    assert_eq!(take(&client, "l", &on_outage(&daily(10), "local")).await.json()["remaining"], 6);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_settles_a_take_even_after_it_ended_unknown() {
+    let (_redis, proxy, _app, client) = lossy(33).await;
+    let keyed = client.idempotency_key("order-17");
+    proxy.lose_connection_instead_of_reply(1.0);
+    problem(&take(&keyed, "l", &daily(10)).await, 504, "outcome_unknown");
+    proxy.heal();
+    for _ in 0..2 {
+        let answer = take(&keyed, "l", &daily(10)).await;
+        assert_eq!(
+            (answer.json()["remaining"].as_u64(), answer.header("idempotency-replayed")),
+            (Some(9), Some("true"))
+        );
+    }
+    assert_eq!(remaining(&client, "l").await, 9);
+}
+
+/// What three instances grant together while Redis goes and comes back, in tokens, and for how long it was measured.
+async fn three_instances_through(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis)) {
+    let redis = Redis::start(Options::default().durable()).await;
+    let mut apps = Vec::new();
+    for _ in 0..3 {
+        apps.push(App::with_redis(&redis.url()).start().await);
+    }
+    for app in &apps {
+        let client = app.client();
+        eventually(SOON, async || client.metric("collective_instances", &[]).await == Some(3.0)).await;
+    }
+    let body = json!({ "capacity": 60, "refill": 60, "per": "1s", "on_outage": "local" });
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let start = Instant::now();
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..12 {
+        let (client, body, stop) = (apps[caller % 3].client(), body.clone(), stop.clone());
+        callers.spawn(async move {
+            let (mut random, mut granted, mut alone) = (fastrand::Rng::with_seed(caller as u64), 0_u64, 0_u64);
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let told = take(&client, "l", &body).await.json();
+                granted += u64::from(told["allowed"] == true);
+                alone += u64::from(told["allowed"] == true && told["decided_by"] == "local");
+                tokio::time::sleep(Duration::from_millis(random.u64(10..50))).await;
+            }
+            (granted, alone)
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    down(&redis).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    up(&redis).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let all = callers.join_all().await;
+    let (granted, alone) = all.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    let bound = 60.0 + 60.0 * start.elapsed().as_secs_f64();
+    println!("{granted} granted, {alone} of them alone, the bound is {bound:.0}");
+    assert!(granted as f64 <= 1.1 * bound, "{granted} of {bound}");
+    assert!(granted as f64 >= 0.6 * bound, "service went on: {granted} of {bound}");
+    assert!(alone > 100, "the outage was served: {alone}");
+}
+
+#[tokio::test]
+async fn three_instances_alone_with_a_killed_redis_stay_within_the_bound() {
+    three_instances_through(async |redis| redis.kill9(), async |redis| redis.restart().await).await;
+}
+
+#[tokio::test]
+async fn three_instances_alone_with_a_frozen_redis_stay_within_the_bound() {
+    three_instances_through(async |redis| redis.freeze(), async |redis| redis.thaw()).await;
+}
