@@ -311,7 +311,7 @@ async fn a_write_whose_caller_left_takes_answers_away() {
     redis.command(&["SET", "k", "old"]).await;
     assert_fresh(&client.get_key("k").await, "remembered");
     proxy.only(&["SET"]);
-    proxy.hold_replies();
+    proxy.hold_replies_of_everyone();
     let hurried = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(300)).build().expect("a client");
     let written = app.client().request(Method::PUT, "/v1/keys/k").body("new").build().expect("a request");
     assert!(hurried.execute(written).await.is_err_and(|error| error.is_timeout()), "he left");
@@ -388,6 +388,18 @@ async fn what_is_not_a_single_read_of_named_keys_is_not_remembered() {
     }
     assert_refused(&client.pipeline(&[&["GET", "greeting"]]).await, "pipeline");
     assert_refused(&client.multi_exec(&[&["GET", "greeting"]]).await, "transaction");
+}
+
+#[tokio::test]
+async fn an_old_answer_may_be_unchanged_but_meets_no_condition_on_the_present() {
+    let (redis, _app, client) = service().await;
+    fill(&redis).await;
+    let etag = client.get_key("greeting").await.header("etag").expect("a tag").to_owned();
+    freeze(&redis, &client).await;
+    let unchanged = client.with_header("If-None-Match", &etag).get_key("greeting").await;
+    assert_eq!(unchanged.status, 304, "{}", unchanged.text());
+    assert!(unchanged.header("age").is_some() && unchanged.header("cache-status").is_some(), "{:?}", unchanged.headers);
+    assert_refused(&client.with_header("If-Match", &etag).get_key("greeting").await, "If-Match");
 }
 
 #[tokio::test]
