@@ -406,7 +406,7 @@ async fn an_old_answer_may_be_unchanged_but_meets_no_condition_on_the_present() 
 async fn a_lifetime_goes_on_in_memory_and_ends_there() {
     let (redis, _app, client) = service().await;
     redis.command(&["SET", "long", "v", "EX", "1000"]).await;
-    redis.command(&["SET", "short", "v", "PX", "1500"]).await;
+    redis.command(&["SET", "short", "v", "PX", "3000"]).await;
     for key in ["long", "short"] {
         assert_fresh(&client.head_key(key).await, key);
     }
