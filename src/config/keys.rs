@@ -269,6 +269,12 @@ pub static KEYS: &[Key] = &[
         "Bytes that may wait for one reader; a single message always fits.",
         "256 messages of 16 KiB. Readers of one channel share what waits, so a slow thousand costs no more than one."),
 
+    key("stale.max_bytes", size(0, 64 * 1024 * MIB), "64MiB",
+        "Memory for answers that are told again while Redis does not answer, to callers who send `Cache-Control: stale-if-error`; `0B` means none.",
+        "A hundred thousand small answers; the one given longest ago makes room."),
+    key("stale.max_value_bytes", size(0, 512 * MIB), "256KiB",
+        "Largest single answer that is remembered.",
+        "256 answers of this size fit: no single caller of large values pushes everybody else's out."),
     key("limiters.memory", size(MIB, 4096 * MIB), "16MiB",
         "What is remembered of limiters that callers want decided locally while Redis is away.",
         "About 50 000 names; those not asked for longest are forgotten, and start again with their share."),

@@ -40,7 +40,7 @@ pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
     Announce, Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry,
-    Server, Settings, Streams, Topology,
+    Server, Settings, Stale, Streams, Topology,
 };
 
 use kind::Leaf;

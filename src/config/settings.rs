@@ -40,6 +40,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Subscriptions of callers.
     pub streams: Streams,
+    /// Answers told again while Redis does not answer.
+    pub stale: Stale,
     /// Limiters while Redis is away.
     pub limiters: Limiters,
     /// Who may call.
@@ -253,6 +255,16 @@ pub struct Streams {
     pub buffer: usize,
     /// Bytes that may wait for one reader.
     pub buffer_bytes: usize,
+}
+
+/// `stale.*`: answers told again while Redis does not answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stale {
+    /// Bytes of all answers; 0 = none.
+    pub max_bytes: usize,
+    /// Bytes of one answer.
+    pub max_value_bytes: usize,
 }
 
 /// `limiters.*`: limiters while Redis is away.

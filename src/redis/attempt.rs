@@ -21,6 +21,7 @@ use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
 use super::watch::{Waited, Watch};
+use super::writes::Touched;
 use crate::resilience::Deadline;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
 use crate::telemetry::clock;
@@ -42,6 +43,10 @@ pub(super) trait Cargo {
     fn told(&self, reply: &Self::Reply) -> (Outcome, Option<&'static str>);
     /// What a definite answer says of the server; `None` for a success.
     fn meaning(&self, reply: &Self::Reply) -> Option<Meaning>;
+    /// Whether a write with this answer may have changed anything.
+    fn changed(&self, reply: &Self::Reply) -> bool;
+    /// Names what it touches, if it is a write.
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>));
 }
 
 /// What earlier attempts of the same call left behind.

@@ -146,8 +146,10 @@ impl Gateway {
         self.endpoint.budget.deposit();
         let (past, outcome) = (Past::default(), Outcome::NotExecuted);
         let call = Call { gateway: self, cargo, deadline, past, outcome, attempts: 0, span };
+        let mut notice = self.endpoint.writes().notice(cargo);
         let result = call.run().await;
-        drop(slot);
+        notice.settle(&result);
+        drop((slot, notice));
         result
     }
 

@@ -18,6 +18,7 @@ use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::resources::limiters::memory::Memory;
+use crate::resources::stale::Limits;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
@@ -99,6 +100,7 @@ impl Built {
             failures: api::report::FailureLog::default(),
             limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
+            stale: stale(&settings, &endpoint),
             highest_token: Default::default(),
         });
         Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
@@ -229,6 +231,14 @@ fn api_settings(settings: &Settings) -> api::Settings {
         cross_origin: cross_origin(&settings.cors),
         instances_min: settings.limiters.instances,
     }
+}
+
+/// The memory of answers, told of every write that goes through a gateway of this endpoint.
+fn stale(settings: &Settings, endpoint: &Endpoint) -> Arc<api::stale::Answers> {
+    let limits = Limits { bytes: settings.stale.max_bytes, answer_bytes: settings.stale.max_value_bytes };
+    let answers = Arc::new(api::stale::Answers::new(limits, endpoint.writes().interest().clone()));
+    endpoint.writes().tell(answers.clone());
+    answers
 }
 
 /// The policy, if there is one. The table of keys has made sure that every origin can be a header.

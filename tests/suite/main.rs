@@ -52,6 +52,7 @@ mod redis_acl;
 mod rolling;
 mod scripts;
 mod secrets;
+mod stale;
 mod steady;
 mod subscribe;
 mod tls;

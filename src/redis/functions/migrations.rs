@@ -173,7 +173,7 @@ impl<'a> Migrator<'a> {
 
     /// One call. All of them may be repeated: what they write does not depend on how often, and the lock's value tells whose it is.
     async fn ask(&self, words: &[&[u8]]) -> Result<Reply, Obstacle> {
-        let command = Command::of(words);
+        let command = Command::of(words).of_our_own();
         let class = if command.class() == Class::Read { Class::Read } else { Class::Idempotent };
         let answer = self.gateway.run(&command.with_class(class).light(), self.deadline).await?;
         match answer.reply {
