@@ -11,6 +11,7 @@ mod conditions;
 mod configuration;
 mod connections;
 mod counters;
+mod counters_outages;
 mod cross_origin;
 mod departed;
 mod dialect;
