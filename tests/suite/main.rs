@@ -13,6 +13,7 @@ mod connections;
 mod counters;
 mod cross_origin;
 mod departed;
+mod deployment;
 mod dialect;
 mod dialect_paths;
 mod drain;
