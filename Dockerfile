@@ -29,6 +29,7 @@ RUN mkdir src; echo '//! Empty.' | tee src/lib.rs > src/main.rs; echo 'fn main()
         cargo build --locked --target "$host" --profile "$PROFILE" --bin collective; \
     rm -r src
 COPY deploy/config.example.toml deploy/
+COPY migrations migrations
 COPY src src
 ARG REVISION=
 # cargo looks at times of files: ours must be later than the empty ones above, whatever the working copy says. The data

@@ -4,8 +4,11 @@
 //! one test. The rendered manifests are judged by `tests/e2e/kubernetes/pod_security.py` once more; this runs everywhere.
 //! Limits: a reader of lines, not of YAML; a number it cannot find is a failure.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
+
+use crate::source::rust_files;
 
 /// What the end of the process may take when all of its own waiting is over.
 const END: Duration = Duration::from_secs(3);
@@ -151,4 +154,29 @@ fn the_dashboard_and_the_rules_are_mounted_where_they_are_looked_for() {
     let (_, pod) = deployment.split_once("  template:\n").expect("a template");
     let labels = pod.split("    spec:\n").next().unwrap_or_default();
     assert_eq!(value(labels, &format!("{label}:")), "collective", "the same job in a cluster");
+}
+
+/// What a source file takes into the program from outside of `src`: first folder of each path that leads there.
+fn taken_from_outside(path: &str, text: &str) -> Vec<String> {
+    let ups = path.matches('/').count();
+    let literals = text.split("include_str!(").skip(1).filter_map(|behind| behind.split('"').nth(1));
+    literals
+        .filter(|literal| literal.matches("../").count() >= ups)
+        .filter_map(|literal| literal.trim_start_matches("../").split('/').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn an_image_is_built_from_everything_the_sources_take_in() {
+    let macro_call = "include_str!(concat!(\"../../../migrations/\", $id))";
+    assert_eq!(taken_from_outside("src/a/b/c.rs", macro_call), ["migrations"]);
+    assert!(taken_from_outside("src/a/b/c.rs", "include_str!(\"../d.css\")").is_empty());
+    let (dockerfile, let_in) = (read("Dockerfile"), read(".dockerignore"));
+    let sources = rust_files().into_iter().filter(|source| source.path.starts_with("src/"));
+    let taken: BTreeSet<String> = sources.flat_map(|source| taken_from_outside(&source.path, &source.text)).collect();
+    assert!(taken.len() >= 2, "{taken:?}");
+    for folder in taken {
+        assert!(dockerfile.contains(&format!("\nCOPY {folder}")), "the Dockerfile copies no {folder}");
+        assert!(let_in.contains(&format!("\n!{folder}")), ".dockerignore keeps {folder} out");
+    }
 }
