@@ -18,7 +18,7 @@ ARG DEBIAN=bookworm
 FROM docker.io/library/rust:${RUST_VERSION}-slim-${DEBIAN} AS build
 # `dist` is what is shipped; `release` builds in half the time and is a tenth larger.
 ARG PROFILE=dist
-SHELL ["/bin/sh", "-euc"]
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 # The dependencies, a layer of their own: as long as the lockfile stays, only our own sources are compiled again. `--target`,
@@ -29,13 +29,15 @@ RUN mkdir src; echo '//! Empty.' | tee src/lib.rs > src/main.rs; echo 'fn main()
         cargo build --locked --target "$host" --profile "$PROFILE" --bin collective; \
     rm -r src
 COPY deploy/config.example.toml deploy/
+COPY migrations migrations
 COPY src src
 ARG REVISION=
 # cargo looks at times of files: ours must be later than the empty ones above, whatever the working copy says. The data
 # directory is made here because a later stage has no mkdir; its owner is the user below.
 RUN find src -name '*.rs' -exec touch {} +; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
-    export COLLECTIVE_BUILD_REVISION="$REVISION" COLLECTIVE_BUILD_RUSTC="$(rustc -V | cut -d ' ' -f 2)"; \
+    rustc=$(rustc -V | cut -d ' ' -f 2); \
+    export COLLECTIVE_BUILD_REVISION="$REVISION" COLLECTIVE_BUILD_RUSTC="$rustc"; \
     RUSTFLAGS='-C target-feature=+crt-static' \
         cargo build --locked --target "$host" --profile "$PROFILE" --bin collective; \
     install -D --strip "target/$host/$PROFILE/collective" /out/usr/local/bin/collective; \
@@ -45,7 +47,7 @@ RUN find src -name '*.rs' -exec touch {} +; \
 
 # Redis and the libraries it is linked with, without the system around them.
 FROM docker.io/library/debian:${DEBIAN}-slim AS redis
-SHELL ["/bin/sh", "-euc"]
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # The version is the distribution's newest with all its security fixes; a pinned one would stop the build at the next fix.
 # hadolint ignore=DL3008
 RUN apt-get update -q; \

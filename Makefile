@@ -43,6 +43,7 @@ e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a brows
 	tests/e2e/page.sh $(BINARY)
 	tests/e2e/observability.sh $(BINARY)
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/compose.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/kubernetes.sh || test $$? -eq 77
 
 lint: ## formatting and clippy, warnings are errors

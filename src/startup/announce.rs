@@ -1,7 +1,7 @@
 //! What a newcomer sees when the service is up: where it listens, and lines to paste.
 //!
 //! The token itself is never printed: logs are kept, copied and read by others. The lines hold a command that reads it instead
-//! (D27): its file for a shell on this machine; for one outside a container, where that file is out of reach, the verb `token`
+//! (D27): its file or variable for a shell on this machine, or the verb `token` where it stands in the configuration; for one outside a container, where that file is out of reach, the verb `token`
 //! run inside by the container's engine. The container's name is its host name, which engines make from its id; where it was
 //! given another, the lines say CONTAINER and the reader puts the name there.
 //! Limits: a port published under another number is not known here; the line above the others says which one is meant.
@@ -9,9 +9,9 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::Announce;
+use crate::config::{Announce, SecretPlace};
 
 /// Characters of a container's id that engines make its host name of.
 const SHORT_ID: usize = 12;
@@ -22,8 +22,8 @@ const PODMAN_MARK: &str = "/run/.containerenv";
 pub(super) struct Announcement {
     pub(super) public: SocketAddr,
     pub(super) operator: SocketAddr,
-    /// The generated token's file; `None` when the token is configured.
-    pub(super) token_file: Option<PathBuf>,
+    /// Where the root token can be read.
+    pub(super) token: SecretPlace,
     pub(super) audience: Announce,
 }
 
@@ -60,9 +60,10 @@ impl Announcement {
     }
 
     fn token_on_this_machine(&self) -> String {
-        match &self.token_file {
-            Some(file) => format!("$(cat {})", shell_word(file)),
-            None => "$COLLECTIVE_AUTH__ROOT_TOKEN".to_owned(),
+        match &self.token {
+            SecretPlace::File(file) => format!("$(cat {})", shell_word(file)),
+            SecretPlace::Configuration(file) => format!("$(collective token --config {})", shell_word(file)),
+            SecretPlace::Variable(name) => format!("${name}"),
         }
     }
 }
@@ -103,7 +104,7 @@ mod tests {
         Announcement {
             public: SocketAddr::from(([0, 0, 0, 0], 8080)),
             operator: SocketAddr::from(([0, 0, 0, 0], 8081)),
-            token_file: Some("/data/root token".into()),
+            token: SecretPlace::File("/data/root token".into()),
             audience,
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let announcement = Announcement {
         public: public_address,
         operator: ops.address(),
-        token_file: built.token_file,
+        token: built.token,
         audience: built.settings.server.announce,
     };
     let subscriptions = built.endpoint.subscriptions().clone();

@@ -122,7 +122,7 @@ fn serve(loaded: Loaded) -> u8 {
     telemetry::logs::init(build::log_config(&loaded.settings.log));
     telemetry::panics::install();
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let built = match build::Built::new(loaded.settings) {
+    let built = match build::Built::new(loaded.settings, loaded.root_token) {
         Ok(built) => built,
         Err(failure) => {
             eprintln!("collective: {failure}");

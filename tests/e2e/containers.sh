@@ -55,13 +55,13 @@ prepare_containers() {
     [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
     "$root/tools/ensure" buildah podman || skip "buildah and podman could not be installed here"
-    mkdir -p "$keep"
+    mkdir -p "$keep/networks"
     local driver=vfs
     ! overlay_works || driver=overlay
     printf '[storage]\ndriver = "%s"\nrunroot = "%s/run"\ngraphroot = "%s/%s"\n' "$driver" "$keep" "$keep" "$driver" >"$keep/storage.conf"
     # The limits: podman's default for open files is above what an unprivileged machine may grant.
-    printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' \
-        "$keep" >"$keep/containers.conf"
+    printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
+        "$keep" "$keep" >"$keep/containers.conf"
     printf '{"default":[{"type":"insecureAcceptAnything"}]}\n' >"$keep/policy.json"
     export CONTAINERS_STORAGE_CONF=$keep/storage.conf CONTAINERS_CONF=$keep/containers.conf BUILDAH_ISOLATION=chroot
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"

@@ -90,6 +90,33 @@ node "$tools/operator_schemas.mjs" <"$rendered" || fail "PodMonitor and Promethe
 ok "PodMonitor and PrometheusRule obey their schemas"
 "$tools/python/bin/python" "$here/kubernetes/pod_security.py" --self-test <"$rendered" || fail "our own rules are kept"
 ok "our own rules are kept: restricted pods, probes, network, termination"
+# What an operator may add, together: the same rules, and what each is there for.
+mkdir "$work/more"
+relative() { realpath --relative-to="$work/more" "$root/deploy/kubernetes/$1"; }
+printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [%s]\ncomponents: [%s, %s]\n' \
+    "$(relative overlays/prod)" "$(relative components/redis-tls)" "$(relative components/traces)" >"$work/more/kustomization.yaml"
+kubectl kustomize "$work/more" >"$work/more.yaml" || fail "the components can be added"
+for version in $versions; do
+    "$tools/python/bin/kubernetes-validate" --strict -k "$version" "$work/more.yaml" >"$work/said" 2>&1 ||
+        fail "the components obey the schemas of Kubernetes $version" "$(grep -v '^INFO' "$work/said")"
+done
+"$tools/python/bin/python" "$here/kubernetes/pod_security.py" --self-test <"$work/more.yaml" || fail "our own rules are kept with the components"
+"$tools/python/bin/python" - "$work/more.yaml" <<'PYTHON' || fail "the components do what they say"
+import sys, yaml
+documents = [document for document in yaml.safe_load_all(open(sys.argv[1])) if document]
+one = lambda kind, start: next(d for d in documents if d["kind"] == kind and d["metadata"]["name"].startswith(start))
+settings, pod = one("ConfigMap", "collective")["data"], one("Deployment", "collective")["spec"]["template"]["spec"]
+assert settings["COLLECTIVE_REDIS__URL"].startswith("rediss://"), settings
+assert settings["COLLECTIVE_REDIS__ALLOW_INSECURE"] == "false", settings
+mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+assert settings["COLLECTIVE_REDIS__TLS__CA_FILE"].rsplit("/", 1)[0] in mounts, mounts
+assert "/run/secrets/collective" in mounts, mounts
+policy = one("NetworkPolicy", "collective-traces")
+(rule,) = policy["spec"]["egress"]
+assert settings["COLLECTIVE_TRACES__ENDPOINT"].endswith(":%d" % rule["ports"][0]["port"]), settings
+assert policy["metadata"]["namespace"] == "collective", policy
+PYTHON
+ok "TLS to Redis and a way out for traces can be added, under the same rules"
 "$tools/python/bin/checkov" --file "$rendered" --framework kubernetes --skip-download --compact --quiet --output json >"$work/checkov" ||
     fail "checkov finds nothing" "$("$tools/python/bin/checkov" --file "$rendered" --framework kubernetes --skip-download --compact --quiet)"
 "$tools/python/bin/python" - "$work/checkov" "$rendered" <<'PYTHON' || fail "every skip of checkov has its reason"

@@ -14,6 +14,7 @@ mod counters;
 mod counters_outages;
 mod cross_origin;
 mod departed;
+mod deployment;
 mod dialect;
 mod dialect_paths;
 mod drain;

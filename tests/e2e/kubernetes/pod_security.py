@@ -16,10 +16,10 @@ import yaml
 ALLOWED_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
 }
-# What a stop may take after drain.finish: the background, the exporters' last words.
-FLUSH_SECONDS = 5
+# What the end of the process may take when all of its own waiting is over.
+END_SECONDS = 3
 PROBES = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
-DEFAULTS = {"COLLECTIVE_DRAIN__DELAY": "0s", "COLLECTIVE_DRAIN__FINISH": "25s"}
+DEFAULTS = {"COLLECTIVE_DRAIN__DELAY": "0s", "COLLECTIVE_DRAIN__FINISH": "25s", "COLLECTIVE_DRAIN__FLUSH": "2s"}
 
 
 def pod_of(document):
@@ -117,10 +117,10 @@ def seconds(text):
 
 def termination(pod, settings):
     """Violations of the arithmetic: the program ends before it is killed, and is left before it closes."""
-    delay, finish = (seconds(settings.get(key, default)) for key, default in DEFAULTS.items())
+    delay, finish, flush = (seconds(settings.get(key, default)) for key, default in DEFAULTS.items())
     grace = pod.get("terminationGracePeriodSeconds", 30)
-    if delay + finish + FLUSH_SECONDS >= grace:
-        yield f"drain.delay {delay} + drain.finish {finish} + flush {FLUSH_SECONDS} is not below the grace period {grace}"
+    if delay + finish + flush + END_SECONDS >= grace:
+        yield f"drain.delay {delay} + finish {finish} + flush {flush} + {END_SECONDS} is not below the grace period {grace}"
     probe = pod["containers"][0].get("readinessProbe", {})
     notice = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
     if delay < notice:
@@ -160,6 +160,16 @@ def around(documents):
             yield "the namespace does not enforce the restricted profile"
 
 
+def watched(documents):
+    """Violations of what alerts and dashboard select by: they know one job, `collective`."""
+    pods = [d["spec"]["template"]["metadata"]["labels"] for d in documents if d["kind"] == "Deployment" and is_gateway(d)]
+    for monitor in (document for document in documents if document["kind"] == "PodMonitor"):
+        label = monitor["spec"].get("jobLabel")
+        for labels in pods:
+            if labels.get(label) != "collective":
+                yield f"PodMonitor/{monitor['metadata']['name']}: the job is not called collective but {labels.get(label)}"
+
+
 def settings_of(documents, pod):
     """The variables that the first container gets from config maps and directly."""
     maps = {document["metadata"]["name"]: document.get("data", {}) for document in documents if document["kind"] == "ConfigMap"}
@@ -193,6 +203,7 @@ def violations(documents):
     if gateways != 1:
         yield f"there are {gateways} gateways"
     yield from around(documents)
+    yield from watched(documents)
 
 
 def breakages():
@@ -248,6 +259,7 @@ def breakages():
     yield "leads to the operator's port", kind("Service", lambda d: d["spec"]["ports"][0].update(targetPort="ops"))
     yield "outside of the cluster", kind("Service", lambda d: d["spec"].update(type="LoadBalancer"))
     yield "does not enforce", kind("Namespace", lambda d: d["metadata"].pop("labels"))
+    yield "job is not called", kind("PodMonitor", lambda d: d["spec"].pop("jobLabel"))
     yield "there are 0 gateways", without("Deployment")
 
 
