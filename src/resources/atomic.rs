@@ -25,19 +25,27 @@ pub struct Once {
     record: Vec<u8>,
     fingerprint: String,
     lifetime: Duration,
+    /// Whether nobody but us knows the record.
+    own: bool,
 }
 
 impl Once {
     /// A caller's record. `name` is the pseudonym of his key, `fingerprint` that of his request.
     pub fn for_caller(name: &[u8; 32], fingerprint: &[u8; 32]) -> Self {
-        Self { record: record_key(name), fingerprint: hexadecimal(fingerprint), lifetime: CALLERS_LIFETIME }
+        let fingerprint = hexadecimal(fingerprint);
+        Self { record: record_key(name), fingerprint, lifetime: CALLERS_LIFETIME, own: false }
     }
 
     /// A record of our own, for one call alone.
     pub fn for_this_call() -> Self {
         let nonce = [fastrand::u64(..), fastrand::u64(..)].map(u64::to_be_bytes).concat();
         let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
-        Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME }
+        Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME, own: true }
+    }
+
+    /// Whether no request but this one can have it.
+    pub(super) fn is_own(&self) -> bool {
+        self.own
     }
 
     /// The record's key.
@@ -68,7 +76,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 pub struct Decided<T> {
     /// The decision.
     pub value: T,
-    /// True if it was made by an earlier request with the same key.
+    /// True if it was made by an earlier request with the same key; never under a record of our own.
     pub replayed: bool,
     /// Attempts handed to Redis.
     pub attempts: u32,
@@ -102,7 +110,8 @@ impl Step<'_> {
         let how = parts.next().and_then(bytes).unwrap_or_default();
         let replayed = match how.as_slice() {
             b"done" => false,
-            b"replayed" => true,
+            // What an earlier attempt of this very call had decided is news to its caller.
+            b"replayed" => self.once.is_some_and(|once| !once.own),
             b"mismatch" => return Err(refused(FailureKind::OtherRequest, attempts)),
             b"settled" => return Err(refused(FailureKind::Settled, attempts)),
             _ => return Err(Failure::unexpected(attempts)),
