@@ -103,7 +103,25 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// Runs it. The decision is the function's reply, a list that begins with a word.
     pub(super) async fn decide(&self, gateway: &Gateway, deadline: Deadline) -> Result<Decided<Decision>, Failure> {
-        let answer = gateway.call(&self.call(), deadline).await?;
+        self.decide_by(self.call(), gateway, deadline).await
+    }
+
+    /// The same for what may rightly take long.
+    pub(super) async fn decide_slowly(
+        &self,
+        gateway: &Gateway,
+        deadline: Deadline,
+    ) -> Result<Decided<Decision>, Failure> {
+        self.decide_by(self.call().heavy(), gateway, deadline).await
+    }
+
+    async fn decide_by(
+        &self,
+        call: FunctionCall,
+        gateway: &Gateway,
+        deadline: Deadline,
+    ) -> Result<Decided<Decision>, Failure> {
+        let answer = gateway.call(&call, deadline).await?;
         let attempts = answer.attempts;
         let Reply::Array(parts) = answer.reply else { return Err(Failure::of_reply(&answer.reply, attempts)) };
         let mut parts = parts.into_iter();

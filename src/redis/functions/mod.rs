@@ -46,6 +46,11 @@ impl FunctionCall {
         keys.iter().chain(arguments).for_each(|part| call.push(part));
         Self(call.finish().with_class(class).light().of_our_own())
     }
+
+    /// The same on a connection for heavy commands: what it runs may rightly take long.
+    pub fn heavy(self) -> Self {
+        Self(self.0.heavy())
+    }
 }
 
 /// Why a call got no definite answer.
