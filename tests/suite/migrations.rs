@@ -126,6 +126,26 @@ async fn functions_that_were_lost_come_back_with_the_call_that_needs_them() {
 }
 
 #[tokio::test]
+async fn a_caller_who_gives_up_half_way_does_not_lock_the_next_one_out() {
+    let redis = redis().await;
+    let proxy = Proxy::in_front_of(&redis, 3);
+    let app = patient(&proxy.url()).start().await;
+    until_in_place(&redis).await;
+    let client = app.client();
+    proxy.delay(Duration::from_millis(10));
+    redis.command(&["FUNCTION", "FLUSH"]).await;
+    // Each step takes 20 ms, so that he has the lock and not the time.
+    eventually(PATIENCE, async || {
+        let given_up = bounded(&client.timeout_ms(130)).await;
+        assert_ne!(given_up.status, 200, "{}", given_up.text());
+        redis.command(&["EXISTS", LOCK]).await != 0
+    })
+    .await;
+    let next = bounded(&client.timeout_ms(2_000)).await;
+    assert_eq!((next.status, &next.json()["value"]), (200, &json!(1)), "{}", next.text());
+}
+
+#[tokio::test]
 async fn a_migration_that_was_edited_is_refused_and_everything_else_is_served() {
     let redis = redis().await;
     redis.command(&["HSET", RECORD, "0001_prelude", "applied 0000"]).await;

@@ -81,6 +81,16 @@ pub(super) struct Functions {
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Moment, Obstacle)>>,
     in_place: AtomicBool,
+    holder: Holder,
+}
+
+/// What this process writes into the lock of the migrations.
+struct Holder(String);
+
+impl Default for Holder {
+    fn default() -> Self {
+        Self(format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)))
+    }
 }
 
 impl Functions {
