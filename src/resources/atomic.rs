@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Failure, FailureKind};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
-use crate::redis::{Gateway, Outcome, Reply};
+use crate::redis::{Gateway, Outcome, Reply, ServerError};
 use crate::resilience::Deadline;
 
 /// How long a caller's record is kept (D17).
@@ -123,7 +123,11 @@ impl Step<'_> {
     ) -> Result<Decided<Decision>, Failure> {
         let answer = gateway.call(&call, deadline).await?;
         let attempts = answer.attempts;
-        let Reply::Array(parts) = answer.reply else { return Err(Failure::of_reply(&answer.reply, attempts)) };
+        let parts = match answer.reply {
+            Reply::Array(parts) => parts,
+            Reply::ServerError(error) => return Err(stopped(&call, &error, attempts)),
+            _ => return Err(Failure::unexpected(attempts)),
+        };
         let mut parts = parts.into_iter();
         let how = parts.next().and_then(bytes).unwrap_or_default();
         let replayed = match how.as_slice() {
@@ -203,6 +207,16 @@ impl Decision {
     /// The failure of a word that no function says.
     pub(super) fn unreadable(&self) -> Failure {
         Failure::unexpected(self.attempts)
+    }
+}
+
+/// Redis refused the call, or stopped the function where it should not have had a reason to: then that may be half way.
+fn stopped(call: &FunctionCall, error: &ServerError, attempts: u32) -> Failure {
+    match Failure::refused(error, attempts) {
+        failure @ Failure { kind: FailureKind::UnexpectedReply, .. } => {
+            Failure { outcome: call.outcome(error), ..failure }
+        }
+        failure => failure,
     }
 }
 
