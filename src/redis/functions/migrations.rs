@@ -131,7 +131,7 @@ impl<'a> Migrator<'a> {
         let code = library::code(PARTS);
         match self.ask(&[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]).await {
             Ok(_) => self.record(Progress::Applied, Some(library::checksum(code.as_bytes()))).await,
-            Err(Obstacle::Refused(refusal)) => {
+            Err(Obstacle::Refused(refusal @ Refusal::Rejected(_))) => {
                 self.record(Progress::Failed, None).await?;
                 Err(Obstacle::Refused(refusal))
             }
@@ -184,7 +184,8 @@ impl<'a> Migrator<'a> {
                 Err(Obstacle::Unsupported)
             }
             Reply::ServerError(error) => match meaning(error.code()) {
-                Meaning::Caller | Meaning::Forbidden => Err(Obstacle::Refused(Refusal::Rejected(error.to_string()))),
+                Meaning::Caller => Err(Obstacle::Refused(Refusal::Rejected(error.to_string()))),
+                Meaning::Forbidden => Err(Obstacle::Refused(Refusal::Denied(error.to_string()))),
                 Meaning::Unavailable | Meaning::OutOfMemory | Meaning::Undurable => {
                     Err(Obstacle::Unavailable(error.to_string()))
                 }
