@@ -165,11 +165,6 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The reply of a function that only reads, which has no record.
-    pub(super) fn new(parts: Vec<Reply>, attempts: u32) -> Self {
-        Self { parts, attempts }
-    }
-
     /// The word it begins with.
     pub(super) fn word(&self) -> &[u8] {
         self.bytes(0).unwrap_or_default()

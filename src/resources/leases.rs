@@ -240,7 +240,7 @@ impl<'a> Leases<'a> {
             self.gateway.call(&FunctionCall::new("lease_inspect", &[&key], &[], Class::Read), deadline).await?;
         let attempts = answer.attempts;
         let decision = match answer.reply {
-            Reply::Array(parts) => Decision::new(parts, attempts),
+            Reply::Array(parts) => Decision::of(parts, attempts),
             other => return Err(Failure::of_reply(&other, attempts)),
         };
         let value = match decision.word() {
