@@ -113,6 +113,12 @@ impl Command {
         self
     }
 
+    /// Declares a command heavy for what it carries.
+    pub(super) fn heavy(mut self) -> Self {
+        self.heavy = true;
+        self
+    }
+
     /// Declares that the code it runs is ours: what Redis answers instead of running it is believed.
     pub(super) fn of_our_own(mut self) -> Self {
         self.judge = self.judge.of_our_own();
