@@ -7,6 +7,7 @@ CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/collective
 FUZZ_SECONDS ?= 180
+RULE := deploy/kubernetes/overlays/prod/prometheusrule.yaml
 PAGES := commands dialect errors configuration metrics
 
 # cargo-nextest where it is installed, else cargo's own runner.
@@ -31,7 +32,8 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/ensure redis
 	@tools/test-acl $(CARGO_FLAGS)
 
-e2e: binary ## start the binary and use it from outside: curl, promtool, freezes, kills, the published SDKs, a browser, Prometheus, schemathesis
+# The image is built with the profile that builds faster; `make image` builds the one that is shipped.
+e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, schemathesis, its images and manifests
 	@tools/ensure redis curl
 	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
@@ -41,6 +43,9 @@ e2e: binary ## start the binary and use it from outside: curl, promtool, freezes
 	tests/e2e/page.sh $(BINARY)
 	tests/e2e/observability.sh $(BINARY)
 	tests/e2e/openapi.sh $(BINARY)
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/compose.sh || test $$? -eq 77
+	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/kubernetes.sh || test $$? -eq 77
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
@@ -61,6 +66,7 @@ docs: binary ## write docs/*.md, docs/openapi.json and deploy/redis/users.acl an
 	@echo "docs/openapi.json"
 	@$(BINARY) docs users-acl > deploy/redis/users.acl.new && mv deploy/redis/users.acl.new deploy/redis/users.acl
 	@echo "deploy/redis/users.acl"
+	@tools/prometheusrule > $(RULE).new && mv $(RULE).new $(RULE) && echo "$(RULE)"
 
 docs-check: binary ## fail when docs/*.md, docs/openapi.json or deploy/redis/users.acl differ from the tables in the code
 	@for page in $(PAGES); do \
@@ -68,7 +74,8 @@ docs-check: binary ## fail when docs/*.md, docs/openapi.json or deploy/redis/use
 	done
 	@$(BINARY) openapi | diff -u docs/openapi.json - || { echo "docs/openapi.json is out of date: run make docs"; exit 1; }
 	@$(BINARY) docs users-acl | diff -u deploy/redis/users.acl - || { echo "deploy/redis/users.acl is out of date: run make docs"; exit 1; }
-	@echo "$(words $(PAGES)) generated pages, docs/openapi.json and deploy/redis/users.acl are up to date"
+	@tools/prometheusrule | diff -u $(RULE) - || { echo "$(RULE) is out of date: run make docs"; exit 1; }
+	@echo "$(words $(PAGES)) generated pages, docs/openapi.json, deploy/redis/users.acl and $(RULE) are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }
@@ -93,8 +100,8 @@ audit: ## licences and sources of the dependencies, workflows, committed secrets
 	@tools/scan || test $$? -eq 77
 	@tools/placeholders || echo "(the places above are the operator's to fill in before this is published)"
 
-image: ## the container image (not built yet)
-	@echo "not built yet: there is no Dockerfile in this version"; exit 1
+image: ## build the container images, with docker or without any daemon
+	tools/image
 
 clean: ## remove what cargo built; data in .collective stays
 	$(CARGO) clean

@@ -32,7 +32,10 @@ local function once(name, body, again)
       return {'replayed', again and again(keys, args, reply) or reply}
     end
     local reply = body(keys, args)
-    redis.call('SET', record, cmsgpack.pack(fingerprint, name, reply), 'PX', lifetime)
+    -- 'fenced' was decided about who asked and not about the request: the next holder may make it under the same record.
+    if reply[1] ~= 'fenced' then
+      redis.call('SET', record, cmsgpack.pack(fingerprint, name, reply), 'PX', lifetime)
+    end
     return {'done', reply}
   end
 end

@@ -36,8 +36,10 @@ define_fenced('counter_increment', function(keys, args)
   local reply, refused = try('INCRBY', counter, by)
   local word, bound
   if not reply then
-    if not refused:find('overflow', 1, true) then
+    if refused:find('not an integer', 1, true) then
       return {'type'}
+    elseif not refused:find('overflow', 1, true) then
+      error(refused, 0)
     end
     word, bound = overflowed(old, by, min, max)
     if word == 'overflow' then

@@ -3,7 +3,8 @@
 -- collective_v1_operation_settle record... | lifetime_ms
 -- Looks for a record of the request under any of these names. None: it was not executed, and so that this stays true a request
 -- that arrives later is refused. Answers {'executed', place of the record, function, reply} or {'not_executed'}.
--- No record of its own: asking again gives the same answer.
+-- No record of its own: asking again gives the same answer. Allowed to run in a full Redis, where the note takes little: else what is
+-- unknown would stay so.
 define('operation_settle', function(keys, args)
   for place, record in ipairs(keys) do
     local stored = redis.call('GET', record)
@@ -18,7 +19,7 @@ define('operation_settle', function(keys, args)
     redis.call('SET', record, cmsgpack.pack(SETTLED), 'PX', args[1])
   end
   return {'not_executed'}
-end)
+end, nil, {'allow-oom'})
 
 -- Commands whose integer may be beyond 2^53, which Lua cannot hold: where the exact number is read afterwards.
 local EXACT = {INCR = 'GET', INCRBY = 'GET', DECR = 'GET', DECRBY = 'GET', HINCRBY = 'HGET'}

@@ -54,6 +54,7 @@ define('presence_beat', function(keys, args)
   return {'present'}
 end)
 
+-- Allowed to run in a full Redis: it makes room.
 define('presence_leave', function(keys, args)
   local members, room = keys[1], keys[2]
   local secret = redis.call('HGET', room, 'secret')
@@ -62,7 +63,7 @@ define('presence_leave', function(keys, args)
     sweep(members, now_ms())
   end
   return {'left'}
-end)
+end, nil, {'allow-oom'})
 
 define_read('presence_look', function(keys)
   local known = redis.call('HMGET', keys[2], 'peak', 'at', 'since')

@@ -29,6 +29,7 @@ Verbs:
   migrate        apply pending migrations to Redis, then exit; --status only shows them, --repair loads the functions
                  of this version and rewrites the record, whatever is there
   healthcheck    ask the running service whether it is ready (for containers)
+  token          print the root token, for a script or a shell outside a container
   openapi        print the OpenAPI document
   redis-acl      print the access list (users.acl) for the configured Redis
   version        print the version
@@ -53,6 +54,8 @@ pub enum Verb {
     Migrate(Migrate),
     /// Ask the running service whether it is ready.
     Healthcheck,
+    /// Print the root token.
+    Token,
     /// Print the OpenAPI document.
     Openapi,
     /// Print the access list for the configured Redis.
@@ -80,11 +83,12 @@ pub enum Migrate {
 const MIGRATE_OPTIONS: [(&str, Migrate); 2] = [("--status", Migrate::Status), ("--repair", Migrate::Repair)];
 
 /// The words of the verbs.
-const VERBS: [(&str, Verb); 8] = [
+const VERBS: [(&str, Verb); 9] = [
     ("serve", Verb::Serve),
     ("check-config", Verb::CheckConfig),
     ("migrate", Verb::Migrate(Migrate::Apply)),
     ("healthcheck", Verb::Healthcheck),
+    ("token", Verb::Token),
     ("openapi", Verb::Openapi),
     ("redis-acl", Verb::RedisAcl),
     ("version", Verb::Version),

@@ -53,7 +53,7 @@ const REQUEST_HEADERS: [&str; 23] = [
 /// What a page may read beyond what browsers always show.
 const RESPONSE_HEADERS: &str = "Age, Allow, Cache-Status, Collective-Outcome, Collective-TTL-Ms, ETag, Idempotency-Replayed, \
                                 Location, RateLimit, RateLimit-Policy, Retry-After, Upstash-Sync-Token, WWW-Authenticate, \
-                                X-Request-Id";
+                                X-Request-Id, traceresponse";
 
 /// Who may read our answers from a page of theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]

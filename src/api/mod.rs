@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod path;
 pub mod problem;
 pub mod report;
+pub mod stale;
 pub mod surface;
 pub mod trace_context;
 pub mod upstash;
@@ -88,6 +89,8 @@ pub struct Shared {
     pub limiters: Arc<Memory>,
     /// Scripts of the dialect that Redis knows by another name than their callers.
     pub scripts: upstash::scripts::Scripts,
+    /// What reads were told last, for callers who take it while Redis does not answer.
+    pub stale: Arc<stale::Answers>,
     /// The highest fencing token issued through this instance.
     pub highest_token: HighestToken,
 }

@@ -10,6 +10,7 @@ use std::io::Read;
 
 use ::config::{Config, ConfigError, Map, Value};
 
+use super::SecretPlace;
 use super::keys::{KEYS, Key};
 use super::kind::{Kind, LONGEST_VALUE, Leaf};
 use super::mistake::{Complaint, Mistake, Source};
@@ -68,6 +69,19 @@ impl Layers {
     /// Where the value of a key came from; an unset key counts as default.
     pub(super) fn source(&self, path: &str) -> Source {
         self.sources.get(path).cloned().unwrap_or(Source::Default)
+    }
+
+    /// Where the value of a secret stands; `None` when no layer sets it.
+    pub(super) fn place(&self, path: &str) -> Option<SecretPlace> {
+        match self.source(path) {
+            Source::Default => None,
+            Source::Environment(name) => Some(SecretPlace::Variable(name)),
+            Source::File(path) => Some(SecretPlace::Configuration(path)),
+            Source::SecretFile(key) => match self.config.get::<Leaf>(key).ok()? {
+                Leaf::Text(path) => Some(SecretPlace::File(path.into())),
+                _ => None,
+            },
+        }
     }
 
     fn read_secret_file(&self, key: &Key, gives: &str) -> Result<String, Complaint> {

@@ -39,8 +39,8 @@ pub use origin::ANY as ANY_ORIGIN;
 pub use redis_url::{Address, RedisUrl, SOCKET_PATH_BYTES};
 pub use reference::{EXAMPLE, example, markdown};
 pub use settings::{
-    Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry, Server,
-    Settings, Streams, Topology,
+    Announce, Attempt, Auth, Breaker, Cors, Drain, Limits, Log, LogFormat, Ops, Redis, RedisTls, Requests, Retry,
+    Server, Settings, Stale, Streams, Topology,
 };
 
 use kind::Leaf;
@@ -64,6 +64,19 @@ pub struct Loaded {
     pub settings: Settings,
     /// What the operator should know; one line each, for the log.
     pub warnings: Vec<String>,
+    /// Where somebody can read the root token; `None` if none is configured.
+    pub root_token: Option<SecretPlace>,
+}
+
+/// Where a configured secret can be read by whoever may read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// In this environment variable.
+    Variable(String),
+    /// In this file, with nothing else in it.
+    File(PathBuf),
+    /// Within this configuration file.
+    Configuration(PathBuf),
 }
 
 /// Reads, checks and merges everything.
@@ -91,7 +104,7 @@ pub fn load(input: LoadInput) -> Result<Loaded, Vec<Mistake>> {
     }
     warnings.extend(rules::warnings(&settings));
     settle_credentials(&mut settings);
-    Ok(Loaded { settings, warnings })
+    Ok(Loaded { settings, warnings, root_token: layers.place("auth.root_token") })
 }
 
 /// `None` when a file was named and could not be read.

@@ -40,6 +40,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Subscriptions of callers.
     pub streams: Streams,
+    /// Answers told again while Redis does not answer.
+    pub stale: Stale,
     /// Limiters while Redis is away.
     pub limiters: Limiters,
     /// Who may call.
@@ -80,6 +82,8 @@ pub struct Server {
     pub client_write_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// For whom the lines at the start are written.
+    pub announce: Announce,
     /// Whom to tell about a weakness; `None` = nobody is named.
     pub security_contact: Option<String>,
     /// Where the security policy can be read; `None` = nowhere named.
@@ -253,6 +257,16 @@ pub struct Streams {
     pub buffer_bytes: usize,
 }
 
+/// `stale.*`: answers told again while Redis does not answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stale {
+    /// Bytes of all answers; 0 = none.
+    pub max_bytes: usize,
+    /// Bytes of one answer.
+    pub max_value_bytes: usize,
+}
+
 /// `limiters.*`: limiters while Redis is away.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -326,6 +340,16 @@ pub struct Traces {
     pub timeout: Duration,
     /// Spans that may wait.
     pub queue: usize,
+}
+
+/// `server.announce`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Announce {
+    /// Somebody at a shell of this machine.
+    Local,
+    /// Somebody outside the container the service runs in.
+    Container,
 }
 
 /// `drain.*`: stopping.

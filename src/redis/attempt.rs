@@ -21,6 +21,7 @@ use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
 use super::watch::{Waited, Watch};
+use super::writes::Touched;
 use crate::resilience::Deadline;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
 use crate::telemetry::clock;
@@ -42,6 +43,10 @@ pub(super) trait Cargo {
     fn told(&self, reply: &Self::Reply) -> (Outcome, Option<&'static str>);
     /// What a definite answer says of the server; `None` for a success.
     fn meaning(&self, reply: &Self::Reply) -> Option<Meaning>;
+    /// Whether a write with this answer may have changed anything.
+    fn changed(&self, reply: &Self::Reply) -> bool;
+    /// Names what it touches, if it is a write.
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>));
 }
 
 /// What earlier attempts of the same call left behind.
@@ -62,7 +67,7 @@ pub(super) enum End {
     /// Nothing was sent for want of a connection, or of time.
     NotSent(ErrorKind),
     /// The fence before a retry could not be put up; this attempt sent nothing, the one before is still ambiguous.
-    Unfenced,
+    Unfenced(Fence),
     /// Handed over, no reply within the attempt timeout; the connection lives.
     Silent(Connection),
     /// Handed over, no reply before the caller's deadline; the connection lives.
@@ -77,7 +82,7 @@ impl End {
         match self {
             Self::Refused(_) => "breaker_open",
             Self::NotSent(kind) => kind.as_str(),
-            Self::Unfenced => "unfenced",
+            Self::Unfenced(_) => "unfenced",
             Self::Silent(_) => ErrorKind::NoReply.as_str(),
             Self::Expired(_) => ErrorKind::DeadlinePassed.as_str(),
             Self::Lost(_) => ErrorKind::ConnectionLost.as_str(),
@@ -126,7 +131,7 @@ impl Origin<'_> {
             past.fence = Some(fence);
             if fence != Fence::Stands {
                 admission.finish(Verdict::Ignored, clock::now());
-                return Err(End::Unfenced);
+                return Err(End::Unfenced(fence));
             }
         }
         if deadline.passed(clock::now()) {

@@ -13,6 +13,7 @@ use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
 use super::error::{Judge, Meaning, Outcome, meaning};
 use super::spans;
+use super::writes::{Touched, touched_by, touched_in};
 use crate::telemetry::traces::Name;
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
@@ -109,6 +110,12 @@ impl Command {
     /// Declares a command light that the catalogue calls heavy for what others may do with it. Its size still counts.
     pub(super) fn light(mut self) -> Self {
         self.heavy = self.bytes > HEAVY_BYTES;
+        self
+    }
+
+    /// Declares a command heavy for what it carries.
+    pub(super) fn heavy(mut self) -> Self {
+        self.heavy = true;
         self
     }
 
@@ -269,6 +276,15 @@ impl Cargo for Command {
             _ => None,
         }
     }
+
+    fn changed(&self, reply: &Reply) -> bool {
+        !matches!(reply, Reply::ServerError(error) if self.judge.outcome(error) == Outcome::NotExecuted)
+    }
+
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>)) {
+        let list = ArgumentList::of(&self.cmd);
+        touched_by(self.spec(), list.as_slice(), self.judge.runs_foreign_code(), tell);
+    }
 }
 
 impl Cargo for Batch {
@@ -315,6 +331,14 @@ impl Cargo for Batch {
                 |reply| matches!(reply, Reply::ServerError(error) if meaning(error.code()) == Meaning::Unavailable),
             );
         all_unavailable.then_some(Meaning::Unavailable)
+    }
+
+    fn changed(&self, replies: &Vec<Reply>) -> bool {
+        !self.code.is_empty() || replies.iter().any(|reply| !matches!(reply, Reply::ServerError(_)))
+    }
+
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>)) {
+        touched_in(&self.pipeline, tell);
     }
 }
 

@@ -19,6 +19,7 @@ use super::instances::Instances;
 use super::link::Link;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
+use super::writes::Writes;
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::detectors::{ConnectDetector, StallDetector};
@@ -54,6 +55,7 @@ pub struct Endpoint {
     bulkheads: Mutex<Vec<Weak<Bulkhead>>>,
     subscriptions: Arc<Subscriptions>,
     pub(super) functions: Functions,
+    writes: Writes,
     pub(super) instances: Instances,
 }
 
@@ -142,6 +144,7 @@ impl Endpoint {
             suspicion: Notify::new(),
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             functions: Functions::default(),
+            writes: Writes::default(),
             instances: Instances::default(),
             address,
             settings,
@@ -169,6 +172,11 @@ impl Endpoint {
     /// Who reads which channels.
     pub fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
+    }
+
+    /// Where writes of callers are told.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// How many instances of this service use the server, as last known; at least this one.

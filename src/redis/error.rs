@@ -188,6 +188,11 @@ impl Judge {
         self.spec.code
     }
 
+    /// Whether that code is a stranger's: which keys it touches, declared or not, nobody knows.
+    pub fn runs_foreign_code(self) -> bool {
+        self.spec.code && !self.ours
+    }
+
     /// What the reply says of the server.
     pub fn meaning(self, error: &ServerError) -> Meaning {
         if self.spec.code && !self.ours { Meaning::Caller } else { meaning(error.code()) }

@@ -146,8 +146,10 @@ impl Gateway {
         self.endpoint.budget.deposit();
         let (past, outcome) = (Past::default(), Outcome::NotExecuted);
         let call = Call { gateway: self, cargo, deadline, past, outcome, attempts: 0, span };
+        let mut notice = self.endpoint.writes().notice(cargo);
         let result = call.run().await;
-        drop(slot);
+        notice.settle(&result);
+        drop((slot, notice));
         result
     }
 
@@ -274,7 +276,8 @@ impl<C: Cargo> Call<'_, C> {
                 Setback { kind: error.kind, retryable: false, retry_after: error.retry_after }
             }
             End::NotSent(kind) => plain(kind, kind == ErrorKind::ConnectFailed),
-            End::Unfenced => plain(ErrorKind::ConnectionLost, false),
+            // What comes behind a fence may be sent again, so it may be tried again behind another; nothing was sent meanwhile.
+            End::Unfenced(fence) => plain(ErrorKind::ConnectionLost, fence == Fence::Unanswered),
             End::Silent(connection) => {
                 let retryable = self.ambiguous();
                 if self.cargo.class() != Class::Read {

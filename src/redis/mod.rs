@@ -16,6 +16,7 @@
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
+//! | `writes` | who hears of writes |
 //! | `instances` | how many of us serve from this server |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
@@ -43,6 +44,7 @@ mod subscriptions;
 mod tls;
 mod transaction;
 mod watch;
+mod writes;
 
 pub use address::Address;
 pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
@@ -57,6 +59,7 @@ pub use subscriptions::{
 };
 pub use tls::{Tls, TlsError, TlsFiles, TlsRole};
 pub use transaction::{Ending, Transaction, cause};
+pub use writes::{Interest, Touched, Witness, Writes};
 
 /// A definite answer and how many attempts it took.
 #[derive(Debug)]

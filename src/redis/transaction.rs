@@ -16,6 +16,7 @@ use super::command::{Batch, Command};
 use super::connector::words;
 use super::error::{Judge, Meaning, Outcome, meaning};
 use super::spans;
+use super::writes::{Touched, touched_in};
 use crate::telemetry::traces::Name;
 
 /// Commands that run all together or not at all.
@@ -126,6 +127,14 @@ impl Cargo for Sealed {
             // Neither says anything of the server's health, and neither may be tried again.
             Ending::Scattered(_) | Ending::Unreadable => Some(Meaning::Forbidden),
         }
+    }
+
+    fn changed(&self, ending: &Ending) -> bool {
+        !matches!(ending, Ending::Discarded(_))
+    }
+
+    fn touched(&self, tell: &mut dyn FnMut(Touched<'_>)) {
+        touched_in(&self.batch.pipeline, tell);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Failure, FailureKind};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
-use crate::redis::{Gateway, Outcome, Reply};
+use crate::redis::{Gateway, Outcome, Reply, ServerError};
 use crate::resilience::Deadline;
 
 /// How long a caller's record is kept (D17).
@@ -25,19 +25,27 @@ pub struct Once {
     record: Vec<u8>,
     fingerprint: String,
     lifetime: Duration,
+    /// Whether nobody but us knows the record.
+    own: bool,
 }
 
 impl Once {
     /// A caller's record. `name` is the pseudonym of his key, `fingerprint` that of his request.
     pub fn for_caller(name: &[u8; 32], fingerprint: &[u8; 32]) -> Self {
-        Self { record: record_key(name), fingerprint: hexadecimal(fingerprint), lifetime: CALLERS_LIFETIME }
+        let fingerprint = hexadecimal(fingerprint);
+        Self { record: record_key(name), fingerprint, lifetime: CALLERS_LIFETIME, own: false }
     }
 
     /// A record of our own, for one call alone.
     pub fn for_this_call() -> Self {
         let nonce = [fastrand::u64(..), fastrand::u64(..)].map(u64::to_be_bytes).concat();
         let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
-        Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME }
+        Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME, own: true }
+    }
+
+    /// Whether no request but this one can have it.
+    pub(super) fn is_own(&self) -> bool {
+        self.own
     }
 
     /// The record's key.
@@ -68,7 +76,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 pub struct Decided<T> {
     /// The decision.
     pub value: T,
-    /// True if it was made by an earlier request with the same key.
+    /// True if it was made by an earlier request with the same key; never under a record of our own.
     pub replayed: bool,
     /// Attempts handed to Redis.
     pub attempts: u32,
@@ -95,14 +103,37 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// Runs it. The decision is the function's reply, a list that begins with a word.
     pub(super) async fn decide(&self, gateway: &Gateway, deadline: Deadline) -> Result<Decided<Decision>, Failure> {
-        let answer = gateway.call(&self.call(), deadline).await?;
+        self.decide_by(self.call(), gateway, deadline).await
+    }
+
+    /// The same for what may rightly take long.
+    pub(super) async fn decide_slowly(
+        &self,
+        gateway: &Gateway,
+        deadline: Deadline,
+    ) -> Result<Decided<Decision>, Failure> {
+        self.decide_by(self.call().heavy(), gateway, deadline).await
+    }
+
+    async fn decide_by(
+        &self,
+        call: FunctionCall,
+        gateway: &Gateway,
+        deadline: Deadline,
+    ) -> Result<Decided<Decision>, Failure> {
+        let answer = gateway.call(&call, deadline).await?;
         let attempts = answer.attempts;
-        let Reply::Array(parts) = answer.reply else { return Err(Failure::of_reply(&answer.reply, attempts)) };
+        let parts = match answer.reply {
+            Reply::Array(parts) => parts,
+            Reply::ServerError(error) => return Err(stopped(&call, &error, attempts)),
+            _ => return Err(Failure::unexpected(attempts)),
+        };
         let mut parts = parts.into_iter();
         let how = parts.next().and_then(bytes).unwrap_or_default();
         let replayed = match how.as_slice() {
             b"done" => false,
-            b"replayed" => true,
+            // What an earlier attempt of this very call had decided is news to its caller.
+            b"replayed" => self.once.is_some_and(|once| !once.own),
             b"mismatch" => return Err(refused(FailureKind::OtherRequest, attempts)),
             b"settled" => return Err(refused(FailureKind::Settled, attempts)),
             _ => return Err(Failure::unexpected(attempts)),
@@ -134,11 +165,6 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The reply of a function that only reads, which has no record.
-    pub(super) fn new(parts: Vec<Reply>, attempts: u32) -> Self {
-        Self { parts, attempts }
-    }
-
     /// The word it begins with.
     pub(super) fn word(&self) -> &[u8] {
         self.bytes(0).unwrap_or_default()
@@ -176,6 +202,16 @@ impl Decision {
     /// The failure of a word that no function says.
     pub(super) fn unreadable(&self) -> Failure {
         Failure::unexpected(self.attempts)
+    }
+}
+
+/// Redis refused the call, or stopped the function where it should not have had a reason to: then that may be half way.
+fn stopped(call: &FunctionCall, error: &ServerError, attempts: u32) -> Failure {
+    match Failure::refused(error, attempts) {
+        failure @ Failure { kind: FailureKind::UnexpectedReply, .. } => {
+            Failure { outcome: call.outcome(error), ..failure }
+        }
+        failure => failure,
     }
 }
 

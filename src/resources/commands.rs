@@ -2,7 +2,7 @@
 //!
 //! The command runs inside a function, together with its record. Lua would round integers beyond 2^53, so those that count read
 //! the exact number back as text. Limits: commands whose keys stand at fixed places and whose reply a function can pass on
-//! ([`may_run_once`]); everything else is refused before it is sent.
+//! ([`may_run_once`]), of at most [`WORDS`] words; everything else is refused before it is sent.
 
 use super::atomic::{Decided, Decision, Once, Step};
 use super::{Failure, FailureKind};
@@ -15,6 +15,9 @@ pub const FUNCTION: &str = "command";
 
 /// Commands whose reply holds integers that no function can pass on exactly.
 const INEXACT: [&str; 1] = ["BITFIELD"];
+
+/// Most words of a command: Lua hands a call at most 8000 values.
+const WORDS: usize = 7500;
 
 /// Whether a command of this row can be made to happen once.
 pub fn may_run_once(spec: &Spec) -> bool {
@@ -32,7 +35,8 @@ pub async fn run_once(
 ) -> Result<Decided<Reply>, Failure> {
     let words = command.arguments();
     let mut places = Vec::new();
-    if catalogue::key_positions(command.spec(), words.as_slice(), &mut places).is_err() {
+    let known = catalogue::key_positions(command.spec(), words.as_slice(), &mut places).is_ok();
+    if !known || words.len() > WORDS {
         return Err(Failure::before_sending(FailureKind::NotRepeatable));
     }
     let keys: Vec<&[u8]> = places.iter().filter_map(|place| words.get(*place).copied()).collect();
@@ -41,7 +45,11 @@ pub async fn run_once(
     arguments.extend_from_slice(words.get(1..).unwrap_or_default());
     let class = Class::NonIdempotent;
     let step = Step { function: FUNCTION, keys: &keys, arguments: &arguments, class, once: Some(once) };
-    let mut decided = step.decide(gateway, deadline).await?;
+    let mut decided = if command.is_heavy() {
+        step.decide_slowly(gateway, deadline).await?
+    } else {
+        step.decide(gateway, deadline).await?
+    };
     let reply = reply_of(&mut decided.value)?;
     Ok(decided.map(|_| reply))
 }

@@ -60,22 +60,19 @@ pub struct Attempt {
     key: Vec<u8>,
     nonce: String,
     once: Once,
-    /// Whether nobody but us knows the record.
-    own: bool,
 }
 
 impl Attempt {
     /// An attempt at the lease `name`, under the caller's record if he brought one.
     pub fn new(names: &Namespace, name: &[u8], callers: Option<Once>) -> Self {
-        let own = callers.is_none();
         let nonce = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        Self { key: names.service_key(KIND, name), nonce, once: callers.unwrap_or_else(Once::for_this_call), own }
+        Self { key: names.service_key(KIND, name), nonce, once: callers.unwrap_or_else(Once::for_this_call) }
     }
 
     /// Whether it may be withdrawn. Not if its author can ask again under his own key: he may be told that he holds the lease
     /// at the moment it is taken back.
     pub fn is_withdrawable(&self) -> bool {
-        self.own
+        self.once.is_own()
     }
 }
 
@@ -191,9 +188,7 @@ impl<'a> Leases<'a> {
         if let Acquired::Granted(grant) = &value {
             self.highest.saw(grant.token);
         }
-        // An answer told again from our own record is news to the caller.
-        let replayed = decided.replayed && !attempt.own;
-        Ok(Decided { replayed, ..decided.map(|_| value) })
+        Ok(decided.map(|_| value))
     }
 
     /// Takes back an attempt of which nobody knows what became: after this it holds nothing, and never will.
@@ -245,7 +240,7 @@ impl<'a> Leases<'a> {
             self.gateway.call(&FunctionCall::new("lease_inspect", &[&key], &[], Class::Read), deadline).await?;
         let attempts = answer.attempts;
         let decision = match answer.reply {
-            Reply::Array(parts) => Decision::new(parts, attempts),
+            Reply::Array(parts) => Decision::of(parts, attempts),
             other => return Err(Failure::of_reply(&other, attempts)),
         };
         let value = match decision.word() {

@@ -2,7 +2,8 @@
 //!
 //! A resource gets a [`Namespace`] and a [`crate::redis::Gateway`], never a token: who may call is decided before. A key is
 //! exactly one plain Redis string and a counter one integer string, so that both dialects and any Redis tool see the same.
-//! What takes more than one command runs as one function inside Redis (`atomic`).
+//! What takes more than one command runs as one function inside Redis (`atomic`). Reads may be answered from the past while Redis
+//! does not answer ([`stale`]).
 
 mod atomic;
 pub mod commands;
@@ -17,6 +18,7 @@ pub mod listing;
 mod namespace;
 pub mod operations;
 pub mod presence;
+pub mod stale;
 
 pub use atomic::{Decided, Decision, Once};
 pub use conditions::{Conditions, Tags};

@@ -68,7 +68,7 @@ impl<'a> Presence<'a> {
         let call = FunctionCall::new("presence_look", &[&members, &room], &[], Class::Read);
         let answer = self.gateway.call(&call, deadline).await?;
         let decision = match answer.reply {
-            Reply::Array(parts) => Decision::new(parts, answer.attempts),
+            Reply::Array(parts) => Decision::of(parts, answer.attempts),
             other => return Err(Failure::of_reply(&other, answer.attempts)),
         };
         if decision.word() != b"room" {

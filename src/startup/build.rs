@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +12,12 @@ use super::traces;
 use crate::api::acceptor::census::{self, Census};
 use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
-use crate::config::{self, Settings};
+use crate::config::{self, SecretPlace, Settings};
 use crate::redis::embedded::{DataDir, Embedded};
 use crate::redis::{self, Address, Endpoint, Tls};
 use crate::resilience::{Backoff, Observer, RetryPolicy, breaker};
 use crate::resources::limiters::memory::Memory;
+use crate::resources::stale::Limits;
 use crate::security::{Authenticator, StaticTokens};
 use crate::telemetry::logs::LogConfig;
 use crate::telemetry::metrics::Build;
@@ -36,8 +36,8 @@ pub(super) struct Built {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) shared: Arc<api::Shared>,
     pub(super) embedded: Option<Embedded>,
-    /// Where the generated root token is, if there is one.
-    pub(super) token_file: Option<PathBuf>,
+    /// Where the root token can be read.
+    pub(super) token: SecretPlace,
     /// The way out for traces, where there is one.
     pub(super) exporter: Option<Exporter>,
     /// Held for life: the lock on the directory.
@@ -71,7 +71,7 @@ impl fmt::Display for BuildError {
 }
 
 impl Built {
-    pub(super) fn new(settings: Settings) -> Result<Self, BuildError> {
+    pub(super) fn new(settings: Settings, token: Option<SecretPlace>) -> Result<Self, BuildError> {
         let needs_data_dir = settings.redis.url.is_none() || settings.auth.root_token.is_none();
         let data_dir = match needs_data_dir {
             true => Some(DataDir::open(&settings.data_dir).map_err(|error| BuildError::Failed(error.to_string()))?),
@@ -83,7 +83,7 @@ impl Built {
         };
         let address = address(&settings, embedded.as_ref())?;
         let trace_settings = traces::settings(&settings, embedded.as_ref());
-        let (root_token, token_file) = root_token(&settings, data_dir.as_ref())?;
+        let (root_token, token) = root_token(&settings, token, data_dir.as_ref())?;
         let public = listen(settings.server.bind, "server.bind")?;
         limit_unread(&public, settings.server.client_write_timeout);
         let ops = listen(settings.ops.bind, "ops.bind")?;
@@ -99,9 +99,10 @@ impl Built {
             failures: api::report::FailureLog::default(),
             limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
+            stale: stale(&settings, &endpoint),
             highest_token: Default::default(),
         });
-        Ok(Self { settings, public, ops, endpoint, shared, embedded, token_file, exporter, _data_dir: data_dir })
+        Ok(Self { settings, public, ops, endpoint, shared, embedded, token, exporter, _data_dir: data_dir })
     }
 }
 
@@ -145,15 +146,34 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     Ok(address.with_credentials(redis.username.as_deref(), redis.password.as_ref()).with_database(url.database))
 }
 
-fn root_token(settings: &Settings, dir: Option<&DataDir>) -> Result<(Secret, Option<PathBuf>), BuildError> {
-    match (&settings.auth.root_token, dir) {
-        (Some(token), _) => Ok((token.clone(), None)),
+/// The root token, and where it can be read: where it was configured, or where it was made.
+fn root_token(
+    settings: &Settings,
+    place: Option<SecretPlace>,
+    dir: Option<&DataDir>,
+) -> Result<(Secret, SecretPlace), BuildError> {
+    match (settings.auth.root_token.clone().zip(place), dir) {
+        (Some(configured), _) => Ok(configured),
         (None, Some(dir)) => {
             let token = dir.root_token().map_err(|error| BuildError::Failed(error.to_string()))?;
-            Ok((token, Some(dir.root_token_path())))
+            Ok((token, SecretPlace::File(dir.root_token_path())))
         }
         (None, None) => Err(BuildError::Failed("no root token and no data_dir to make one in".into())),
     }
+}
+
+/// The root token of a service with these settings, without touching what it holds; nothing is made.
+pub(super) fn root_token_in_force(settings: &Settings) -> Result<Secret, BuildError> {
+    if let Some(token) = &settings.auth.root_token {
+        return Ok(token.clone());
+    }
+    let kept = DataDir::kept_root_token(&settings.data_dir).map_err(|error| BuildError::Failed(error.to_string()))?;
+    kept.ok_or_else(|| {
+        let directory = settings.data_dir.display();
+        BuildError::Failed(format!(
+            "there is no root token in {directory} (data_dir) yet: start the service, it makes one"
+        ))
+    })
 }
 
 fn static_tokens(settings: &Settings) -> StaticTokens {
@@ -215,6 +235,14 @@ fn api_settings(settings: &Settings) -> api::Settings {
         cross_origin: cross_origin(&settings.cors),
         instances_min: settings.limiters.instances,
     }
+}
+
+/// The memory of answers, told of every write that goes through a gateway of this endpoint.
+fn stale(settings: &Settings, endpoint: &Endpoint) -> Arc<api::stale::Answers> {
+    let limits = Limits { bytes: settings.stale.max_bytes, answer_bytes: settings.stale.max_value_bytes };
+    let answers = Arc::new(api::stale::Answers::new(limits, endpoint.writes().interest().clone()));
+    endpoint.writes().tell(answers.clone());
+    answers
 }
 
 /// The policy, if there is one. The table of keys has made sure that every origin can be a header.

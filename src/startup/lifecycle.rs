@@ -6,13 +6,13 @@
 //! Limits: a forced exit leaves an embedded server running; the next start adopts it.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::announce::{Announcement, reachable};
 use super::background::Background;
 use super::build::Built;
 use super::public;
@@ -34,7 +34,12 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     let exporting = built.exporter.map(|exporter| (exporter, built.settings.drain.flush));
     let background =
         Background::start(built.endpoint.clone(), built.shared.limiters.clone(), built.embedded, exporting, ready)?;
-    let announcement = Announcement { public: public_address, operator: ops.address(), token_file: built.token_file };
+    let announcement = Announcement {
+        public: public_address,
+        operator: ops.address(),
+        token: built.token,
+        audience: built.settings.server.announce,
+    };
     let subscriptions = built.endpoint.subscriptions().clone();
     let served = actix_web::rt::System::new().block_on(async {
         let drain = &built.settings.drain;
@@ -59,48 +64,6 @@ pub(super) fn run(built: Built) -> io::Result<()> {
     background.stop()?;
     tracing::info!("stopped");
     served
-}
-
-/// What a newcomer needs to see: where we listen, and a line to paste.
-struct Announcement {
-    public: SocketAddr,
-    operator: SocketAddr,
-    token_file: Option<std::path::PathBuf>,
-}
-
-impl Announcement {
-    fn print(&self) {
-        let token = match &self.token_file {
-            Some(file) => format!("$(cat {})", shell_word(file)),
-            None => "$COLLECTIVE_AUTH__ROOT_TOKEN".to_owned(),
-        };
-        let mut out = io::stdout().lock();
-        let public = reachable(self.public);
-        let _ = writeln!(out, "listening public={} operator={}", self.public, self.operator);
-        let _ = writeln!(
-            out,
-            "try: curl -H \"Authorization: Bearer {token}\" -X PUT --data hello http://{public}/v1/keys/greeting"
-        );
-        let _ = writeln!(out, "     curl -H \"Authorization: Bearer {token}\" http://{public}/v1/keys/greeting");
-        let _ = out.flush();
-    }
-}
-
-/// A path that a shell reads as one word.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-/// Where a listener on all interfaces can be reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// SIGTERM and SIGINT as one stream of wishes to stop.

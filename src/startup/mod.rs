@@ -3,6 +3,7 @@
 //! `Starting → Ready → Draining → Stopped`. Both ports are bound before anything is started, so that a taken port costs nothing;
 //! Redis is not waited for, its absence is a state the product serves in. Limits: one process, one endpoint.
 
+mod announce;
 mod background;
 mod build;
 mod lifecycle;
@@ -15,7 +16,7 @@ mod view;
 use std::process::ExitCode;
 
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_OK, Invocation, Page, USAGE, Verb};
-use crate::config::{self, LoadInput, Loaded};
+use crate::config::{self, LoadInput, Loaded, Settings};
 use crate::redis::catalogue::AclOptions;
 use crate::{api, redis, telemetry};
 
@@ -40,6 +41,10 @@ pub fn run(invocation: &Invocation) -> ExitCode {
             Ok(loaded) => redis_acl(&loaded.settings),
             Err(code) => code,
         },
+        Verb::Token => match load(invocation) {
+            Ok(loaded) => token(&loaded.settings),
+            Err(code) => code,
+        },
         Verb::Serve => match load(invocation) {
             Ok(loaded) => serve(loaded),
             Err(code) => code,
@@ -58,6 +63,17 @@ fn print(text: &str) -> u8 {
     use std::io::Write;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     EXIT_OK
+}
+
+/// Prints the root token the service with this configuration asks for: the one line a script or a person needs.
+fn token(settings: &Settings) -> u8 {
+    match build::root_token_in_force(settings) {
+        Ok(token) => print(&format!("{}\n", token.expose())),
+        Err(failure) => {
+            eprintln!("collective: {failure}");
+            failure.exit_code()
+        }
+    }
 }
 
 fn document(page: Page) -> String {
@@ -103,7 +119,7 @@ fn serve(loaded: Loaded) -> u8 {
     telemetry::logs::init(build::log_config(&loaded.settings.log));
     telemetry::panics::install();
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let built = match build::Built::new(loaded.settings) {
+    let built = match build::Built::new(loaded.settings, loaded.root_token) {
         Ok(built) => built,
         Err(failure) => {
             eprintln!("collective: {failure}");

@@ -25,6 +25,7 @@ pub(super) struct View {
     topology: &'static str,
     limits: api::Settings,
     census: Arc<Census>,
+    stale: Arc<api::stale::Answers>,
 }
 
 impl View {
@@ -53,6 +54,7 @@ impl View {
             topology: settings.redis.topology.as_str(),
             limits: shared.settings.clone(),
             census: shared.census.clone(),
+            stale: shared.stale.clone(),
         })
     }
 
@@ -87,6 +89,7 @@ impl OpsView for View {
                 "streams",
                 bound(Some(self.endpoint.subscriptions().streams()), self.endpoint.subscriptions().streams_max()),
             ),
+            ("stale_bytes", bound(Some(self.stale.bytes()), self.stale.bytes_limit())),
             ("redis_waiting", bound(Some(reading.waiting), reading.waiting_limit)),
         ]);
         StatusDocument::assess(Facts {

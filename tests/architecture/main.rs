@@ -7,6 +7,7 @@
 //! Limits: this is a reader of text, not a compiler. Comments, literals and `#[cfg(test)]` items are blanked before the
 //! code is judged; paths that a macro assembles stay unseen.
 
+mod deploy;
 mod judgement;
 mod policy;
 mod source;

@@ -232,6 +232,25 @@ async fn a_full_redis_still_takes_a_conditional_delete() {
 }
 
 #[tokio::test]
+async fn a_full_redis_still_takes_whatever_makes_room() {
+    let (redis, _app, client) = service().await;
+    let token = crate::leases::token(&crate::leases::acquire(&client, "jobs", "me", 60_000).await);
+    assert_eq!(crate::presence::beat(&client, "room/me", 60).await.status, 204);
+    let keyed = client.idempotency_key("before");
+    assert_eq!(keyed.increment("n", 1).await.status, 200);
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    problem(&client.idempotency_key("after").increment("n", 1).await, 507, "out_of_memory");
+    problem(&crate::leases::acquire(&client, "other", "me", 60_000).await, 507, "out_of_memory");
+    assert_eq!(client.get("/v1/leases/jobs").await.status, 200);
+    assert_eq!(crate::leases::release(&client, "jobs", token).await.status, 204);
+    assert_eq!(crate::presence::leave(&client, "room/me").await.status, 204);
+    assert_eq!(crate::presence::counts(&client, "room").await, (0, 1));
+    // Settling takes a few bytes; without it, what is unknown would stay so for as long as Redis is full.
+    assert_eq!(client.get("/v1/operations/before").await.json()["outcome"], "executed");
+    assert_eq!(client.get("/v1/operations/after").await.json()["outcome"], "not_executed");
+}
+
+#[tokio::test]
 async fn without_functions_plain_calls_work_and_conditional_ones_say_why_not() {
     let old = [("FCALL", "nofcall"), ("FCALL_RO", "nofcall_ro"), ("FUNCTION", "nofunction")];
     let old = old

@@ -122,6 +122,39 @@ async fn secrets_come_from_files_and_no_data_directory_is_needed_then() {
     assert!(!app.data_directory().exists(), "with url and token given, nothing is written");
 }
 
+/// What a shell makes of the token in a line that was printed at the start, with our program on its path and `set` in it.
+fn token_as_pasted(app: &App, set: &[(&str, &str)]) -> String {
+    let stdout = app.stdout();
+    let word = stdout.split_once("UPSTASH_REDIS_REST_TOKEN=").and_then(|(_, line)| line.lines().next());
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_collective")).parent().expect("its directory");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.display());
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", &format!("printf %s {}", word.expect(&stdout))]);
+    let output = shell.env_clear().env("PATH", path).envs(set.iter().copied()).output().expect("a shell");
+    assert!(output.status.success(), "{word:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test]
+async fn the_printed_lines_find_the_token_wherever_it_was_configured() {
+    let redis = Redis::start(Options::default()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let kept = directory.path().join("the root token");
+    let token = "Zk8w2LqT6vXb9RnYc4JdHm7PfGs1UaE3";
+    std::fs::write(&kept, format!("{token}\n")).expect("a secret's file");
+    let start = async || App::with_redis(&redis.url()).unset("auth.root_token");
+
+    let in_file = start().await.set("auth.root_token_file", kept.display().to_string()).start().await;
+    assert_eq!(token_as_pasted(&in_file, &[]), token);
+    let in_configuration = start().await.toml(&format!("[auth]\nroot_token = \"{token}\"\n")).start().await;
+    assert_eq!(token_as_pasted(&in_configuration, &[]), token);
+    let in_variable = start().await.set("auth.root_token", token).start().await;
+    assert_eq!(token_as_pasted(&in_variable, &[("COLLECTIVE_AUTH__ROOT_TOKEN", token)]), token);
+    let made = start().await.start().await;
+    let made_token = std::fs::read_to_string(made.data_directory().join("root-token")).expect("it was made");
+    assert_eq!(token_as_pasted(&made, &[]), made_token.trim());
+}
+
 #[tokio::test]
 async fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let redis = Redis::start(Options::default()).await;

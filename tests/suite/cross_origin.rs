@@ -162,11 +162,14 @@ async fn answers_and_refusals_alike_are_readable_for_a_listed_origin() {
         readable(&answer, APP);
         let exposed = list(&answer, "access-control-expose-headers");
         for header in [
-            "etag",
-            "retry-after",
+            "age",
+            "cache-status",
             "collective-outcome",
             "collective-ttl-ms",
+            "etag",
             "idempotency-replayed",
+            "retry-after",
+            "traceresponse",
             "upstash-sync-token",
             "x-request-id",
         ] {

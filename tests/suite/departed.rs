@@ -80,6 +80,7 @@ async fn callers_who_leave_the_queue_are_never_sent() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 21);
     let app = patient(&proxy.url(), 1).start().await;
+    app.client().settled().await;
     let client = app.client();
     assert!(client.put_key("warm", "v").await.is_success());
     proxy.freeze();
@@ -108,6 +109,7 @@ async fn callers_who_left_together_are_never_sent() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 24);
     let app = patient(&proxy.url(), 1).start().await;
+    app.client().settled().await;
     let client = app.client();
     assert!(client.put_key("warm", "v").await.is_success());
     proxy.freeze();
@@ -130,6 +132,7 @@ async fn callers_who_leave_while_there_is_no_connection_are_never_sent() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 22);
     let app = patient(&proxy.url(), CALLERS).start().await;
+    app.client().settled().await;
     let client = app.client();
     // Nobody has asked yet, so this worker has no connection, and gets none while nothing moves.
     proxy.freeze();
@@ -145,6 +148,7 @@ async fn callers_who_leave_while_there_is_no_connection_are_never_sent() {
 async fn callers_who_leave_behind_a_full_socket_are_never_sent() {
     let redis = Redis::start(Options::default()).await;
     let app = patient(&redis.url(), CALLERS).start().await;
+    app.client().settled().await;
     let client = app.client();
     assert!(client.put_key("warm", "v").await.is_success());
     redis.freeze();
@@ -168,6 +172,7 @@ async fn two_hundred_callers_who_leave_a_frozen_redis_are_not_sent_after_it_thaw
     let proxy = Proxy::in_front_of(&redis, 23);
     // As it comes out of the box: detectors, queues and all.
     let app = App::with_redis(&proxy.url()).start().await;
+    app.client().settled().await;
     let client = app.client();
     assert!(client.put_key("warm", "v").await.is_success());
     redis.freeze();

@@ -17,9 +17,9 @@ use crate::harness::{Options, Proxy, Redis, eventually};
 
 const TRIALS: i64 = 100;
 
-/// A gateway to `redis` by way of `address`.
-fn gateway(redis: &Redis, address: std::net::SocketAddr) -> Gateway {
-    let settings = Settings {
+/// Settings for abandoned calls.
+fn settings() -> Settings {
+    Settings {
         alias: "redis".into(),
         connections_per_worker: 2,
         in_flight_per_connection: 50,
@@ -40,7 +40,15 @@ fn gateway(redis: &Redis, address: std::net::SocketAddr) -> Gateway {
         stall_after: Duration::from_secs(60),
         connect_failures: 1_000_000,
         streams: StreamSettings { max: 1, buffer_messages: 1, buffer_bytes: 1 },
-    };
+    }
+}
+
+/// A gateway to `redis` by way of `address`.
+fn gateway(redis: &Redis, address: std::net::SocketAddr) -> Gateway {
+    gateway_with(settings(), redis, address)
+}
+
+fn gateway_with(settings: Settings, redis: &Redis, address: std::net::SocketAddr) -> Gateway {
     let metrics = Arc::new(Metrics::new(Build::current()).expect("metrics"));
     let observer: Arc<dyn Observer> = Arc::new(Silent);
     let address = Address::tcp(address.ip().to_string(), address.port());
@@ -120,6 +128,41 @@ async fn without_the_fence_delayed_bytes_contradict_the_read_back() {
         contradicted += i32::from(ran.is_some());
     }
     assert!(contradicted > 0, "this test must be able to fail, else the one above proves nothing");
+}
+
+/// Where many share few connections, the one a fence is put up over is often lost with a neighbour's reply.
+#[tokio::test]
+async fn a_fence_that_is_lost_with_its_connection_is_put_up_again() {
+    const WRITERS: usize = 32;
+    const WRITES: usize = 40;
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 6);
+    let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(5) };
+    let patient = Settings {
+        acquire_timeout: Duration::from_secs(5),
+        attempt_timeout: Duration::from_secs(5),
+        retry: RetryPolicy { attempts: 1000, backoff },
+        budget_ratio: 1.0,
+        budget_tokens: 1_000_000,
+        ..settings()
+    };
+    let gateway = gateway_with(patient, &redis, proxy.address());
+    read(&gateway).await;
+    proxy.only(&["SET"]);
+    proxy.lose_connection_instead_of_reply(0.05);
+    let gateway = &gateway;
+    let writers = (0..WRITERS).map(async |writer| {
+        let key = format!("key-{writer}");
+        for write in 0..WRITES {
+            let value = write.to_string();
+            let set = Command::of(&[b"SET", key.as_bytes(), value.as_bytes()]);
+            let deadline = Deadline::after(clock::now(), Duration::from_secs(30));
+            let answer = gateway.run(&set, deadline).await;
+            assert!(matches!(&answer, Ok(answer) if answer.reply == Reply::Okay), "{key} {value}: {answer:?}");
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    assert!(proxy.injected().replies_lost > 20, "{:?}", proxy.injected());
 }
 
 #[tokio::test]

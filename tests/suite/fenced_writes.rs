@@ -101,6 +101,27 @@ async fn a_fenced_answer_is_replayed_to_its_idempotency_key() {
     assert_eq!(redis.command(&["GET", "n"]).await, "1");
 }
 
+/// Keys are often names of jobs: the one who takes a job over does what the deposed holder could not.
+#[tokio::test]
+async fn the_next_holder_may_make_a_fenced_write_under_the_same_idempotency_key() {
+    let (_redis, _app, client) = service().await;
+    under(&client, "jobs;6").put_key("k", "newer").await;
+    let job = client.idempotency_key("job-17");
+    for _ in 0..2 {
+        let refused = under(&job, "jobs;5").increment("n", 1).await;
+        problem(&refused, 409, "fenced");
+        assert_eq!(refused.header("idempotency-replayed"), None);
+    }
+    for (holder, replayed) in [("jobs;6", None), ("jobs;5", Some("true"))] {
+        let answer = under(&job, holder).increment("n", 1).await;
+        assert_eq!(
+            (answer.json(), answer.header("idempotency-replayed")),
+            (json!({ "value": 1 }), replayed),
+            "{holder}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_fence_that_is_none_is_refused_with_its_rule() {
     let (redis, _app, client) = service().await;

@@ -244,6 +244,49 @@ async fn commands_that_cannot_happen_once_say_so_and_reads_need_no_key() {
 }
 
 #[tokio::test]
+async fn a_command_with_more_words_than_a_function_can_hold_is_refused_as_such() {
+    let house = house(15).await;
+    let members: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let mut command = vec!["SADD", "s"];
+    command.extend(members.iter().map(String::as_str));
+    let answer = house.client.idempotency_key("long").post_command(&command).await;
+    assert_eq!((answer.status, answer.outcome()), (422, "not_executed"), "{}", answer.text());
+    command.truncate(5_000);
+    let client = house.client.idempotency_key("shorter");
+    for _ in 0..2 {
+        let answer = client.post_command(&command).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.result(), 4_998);
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_may_take_long_takes_no_shorter_time_under_a_key() {
+    let redis = Redis::start(Options::default()).await;
+    let app = patient(&redis.url())
+        .set("attempt.timeout", "100ms")
+        .set("breaker.slow_call_after", "90ms")
+        .set("breaker.minimum_calls", 1_000_000)
+        .start()
+        .await;
+    let client = app.client();
+    eventually(PATIENCE, async || client.idempotency_key("warm").increment("warm", 1).await.status == 200).await;
+    let fill = "for at = 1, 400000, 4000 do local some = {} for n = at, at + 3999 do some[#some + 1] = n end \
+                redis.call('SADD', KEYS[1], unpack(some)) end";
+    redis.command(&["EVAL", fill, "1", "many"]).await;
+    let timeouts = async || {
+        let labels = [("lane", "write"), ("outcome", "timeout")];
+        client.metric("collective_redis_command_duration_seconds_count", &labels).await
+    };
+    let before = timeouts().await;
+    let keyed = client.idempotency_key("long").timeout_ms(20_000);
+    let answer = keyed.post_command(&["SUNIONSTORE", "copy", "many"]).await;
+    assert_eq!((answer.status, replayed(&answer)), (200, false), "{}", answer.text());
+    assert_eq!(answer.result(), 400_000);
+    assert_eq!(timeouts().await, before, "callers must not steer the breaker");
+}
+
+#[tokio::test]
 async fn while_redis_is_down_no_key_is_used_up() {
     let house = house(12).await;
     house.redis.freeze();
@@ -275,7 +318,12 @@ async fn a_hundred_thousand_increments_over_a_bad_link_are_a_hundred_thousand() 
     const CALLERS: u64 = 64;
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 14);
-    let app = App::with_redis(&proxy.url()).set("breaker.failure_ratio", "0.9").start().await;
+    // About one call a connection: what is lost with one is then one call, and not all that share it.
+    let app = App::with_redis(&proxy.url())
+        .set("breaker.failure_ratio", "0.9")
+        .set("redis.connections_per_worker", 32)
+        .start()
+        .await;
     eventually(PATIENCE, async || {
         app.client().post("/v1/counters/warm/increment", &json!({ "by": 1, "max": 9 })).await.status == 200
     })

@@ -462,7 +462,7 @@ async fn a_method_the_resource_does_not_have_is_405_with_those_it_has() {
 #[tokio::test]
 async fn an_unknown_path_below_v1_is_a_problem_of_its_own() {
     let (_redis, _app, client) = service().await;
-    for path in ["/v1", "/v1/", "/v1/key/k", "/v1/leases/l", "/v1/KEYS/k"] {
+    for path in ["/v1", "/v1/", "/v1/key/k", "/v1/lease/l", "/v1/KEYS/k"] {
         for method in [Method::GET, Method::PUT, Method::POST, Method::DELETE] {
             let document = problem(&call(&client, &method, path).await, 404, "not_found");
             assert_eq!(document["instance"], path);

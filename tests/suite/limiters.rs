@@ -138,6 +138,14 @@ async fn a_look_charges_nothing() {
 }
 
 #[tokio::test]
+async fn a_look_for_more_than_there_can_be_is_told_so_and_not_to_wait() {
+    let (_redis, _app, client) = service().await;
+    take(&client, "l", &daily(10)).await;
+    assert_eq!(client.get("/v1/limiters/l?cost=10").await.json()["allowed"], false);
+    problem(&client.get("/v1/limiters/l?cost=11").await, 422, "invalid_value");
+}
+
+#[tokio::test]
 async fn a_deleted_limiter_has_forgotten_everything() {
     let (_redis, _app, client) = service().await;
     assert_eq!(delete(&client, "l").await.status, 204, "there is nothing, and that is fine");

@@ -129,6 +129,7 @@ async fn a_take_whose_reply_is_lost_is_settled_and_charged_once() {
         assert_eq!(answer.status, 200, "{turn}: {}", answer.text());
         assert_eq!(answer.json()["allowed"], turn < 50, "{turn}: {}", answer.text());
         assert_eq!(answer.json()["remaining"], 49_u64.saturating_sub(turn), "{turn}: each is charged once");
+        assert_eq!(answer.header("idempotency-replayed"), None, "{turn}: no key was sent, so nothing was repeated");
     }
     assert!(proxy.injected().replies_lost > 3, "{:?}", proxy.injected());
 }

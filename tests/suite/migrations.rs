@@ -89,6 +89,7 @@ async fn what_a_replica_left_half_way_is_done_by_the_next() {
     let proxy = Proxy::in_front_of(&redis, 2);
     proxy.do_not_spare_probes();
     proxy.only(&["FUNCTION"]);
+    proxy.hold_requests_of_everyone();
     let first = App::with_redis(&proxy.url()).start().await;
     // The look has passed; the load is kept back with the lock taken and the record begun.
     eventually(PATIENCE, async || {
@@ -123,6 +124,39 @@ async fn functions_that_were_lost_come_back_with_the_call_that_needs_them() {
     redis.command(&["FLUSHALL"]).await;
     redis.command(&["FUNCTION", "FLUSH"]).await;
     assert_eq!(bounded(&app.client()).await.json(), json!({ "value": 1 }), "as on an empty server after a failover");
+}
+
+#[tokio::test]
+async fn a_caller_who_gives_up_half_way_does_not_lock_the_next_one_out() {
+    let redis = redis().await;
+    let proxy = Proxy::in_front_of(&redis, 3);
+    let app = patient(&proxy.url()).start().await;
+    until_in_place(&redis).await;
+    let client = app.client();
+    proxy.delay(Duration::from_millis(10));
+    redis.command(&["FUNCTION", "FLUSH"]).await;
+    // Each step takes 20 ms, so that he has the lock and not the time.
+    eventually(PATIENCE, async || {
+        let given_up = bounded(&client.timeout_ms(130)).await;
+        assert_ne!(given_up.status, 200, "{}", given_up.text());
+        redis.command(&["EXISTS", LOCK]).await != 0
+    })
+    .await;
+    let next = bounded(&client.timeout_ms(2_000)).await;
+    assert_eq!((next.status, &next.json()["value"]), (200, &json!(1)), "{}", next.text());
+}
+
+#[tokio::test]
+async fn a_replica_that_may_not_load_functions_does_not_spoil_it_for_those_that_may() {
+    let redis = redis().await;
+    redis.command(&["ACL", "SETUSER", redis.user(), "-function|load"]).await;
+    let app = patient(&redis.url()).start().await;
+    let document = problem(&bounded(&app.client()).await, 503, "functions_missing");
+    assert_eq!(document["outcome"], "not_executed");
+    let (code, output) = migrate(&redis, None).await;
+    assert!(code == Some(1) && output.contains("redis-acl"), "it says what to do: {output}");
+    redis.command(&["ACL", "SETUSER", redis.user(), "+function|load"]).await;
+    eventually(PATIENCE, async || bounded(&app.client()).await.status == 200).await;
 }
 
 #[tokio::test]

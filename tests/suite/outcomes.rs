@@ -5,6 +5,8 @@
 //!
 //! Limits: the sentences of servers in trouble are compared in the unit tests of `redis::error`; here one such server is real.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::{App, Client, Options, Redis, eventually};
@@ -80,6 +82,21 @@ async fn a_refusal_that_a_script_met_and_passed_on_was_executed() {
     assert_eq!(redis.command(&["GET", "n"]).await, "2");
 }
 
+/// Our own functions raise nothing, but Redis may: here its access list denies the service a command that a function calls.
+#[tokio::test]
+async fn a_function_of_ours_that_redis_stops_half_way_is_not_told_as_not_executed() {
+    let (redis, _app, client) = service().await;
+    let path = "/v1/counters/c/increment";
+    eventually(Duration::from_secs(5), async || client.post(path, &json!({ "max": 9 })).await.status == 200).await;
+    redis.command(&["ACL", "SETUSER", redis.user(), "-pexpire"]).await;
+    let answer = client.post("/v1/counters/d/increment", &json!({ "ttl_seconds": 60 })).await;
+    assert_eq!((answer.status, answer.outcome()), (500, "executed"), "{}", answer.text());
+    assert_eq!(redis.command(&["GET", "d"]).await, "1", "it was counted before Redis stopped it");
+    redis.command(&["ACL", "SETUSER", redis.user(), "-incrby"]).await;
+    let answer = client.post(path, &json!({ "max": 9 })).await;
+    assert_eq!(answer.status, 500, "the counter is one, so it is not told to be of another type: {}", answer.text());
+}
+
 #[tokio::test]
 async fn a_script_that_redis_would_not_start_was_not_executed() {
     let (redis, _app, client) = service().await;
@@ -113,10 +130,8 @@ async fn a_script_refused_by_a_busy_server_was_not_executed() {
     redis.command(&["CONFIG", "SET", "busy-reply-threshold", "1"]).await;
     let mut other = redis.connect().await;
     let endless = tokio::spawn(async move { other.command(&["EVAL", "while true do end", "0"]).await });
-    eventually(std::time::Duration::from_secs(10), async || {
-        redis.command(&["GET", "n"]).await.to_string().starts_with("BUSY")
-    })
-    .await;
+    eventually(Duration::from_secs(10), async || redis.command(&["GET", "n"]).await.to_string().starts_with("BUSY"))
+        .await;
     let answer = client.post_command(&["EVAL", "return redis.call('INCR', 'n')", "0"]).await;
     assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
     redis.command(&["SCRIPT", "KILL"]).await;

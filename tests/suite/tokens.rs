@@ -167,3 +167,19 @@ async fn a_token_in_place_of_its_digest_is_refused_and_not_shown() {
     assert!(ended.stderr.contains("auth.full_token_sha256") && ended.stderr.contains("sha256sum"), "{}", ended.stderr);
     assert!(!ended.stderr.contains(FULL), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn the_verb_token_prints_the_token_in_force_and_makes_none() {
+    let configured = App::builder().argument("token").run().await;
+    assert_eq!((configured.code, configured.stdout.trim_end()), (Some(0), crate::harness::app::ROOT_TOKEN));
+
+    let app = App::builder().unset("auth.root_token").start().await;
+    let beside = || App::builder().unset("auth.root_token").set("data_dir", app.data_directory().display());
+    let printed = beside().argument("token").run().await;
+    let kept = std::fs::read_to_string(app.data_directory().join("root-token")).expect("the token's file");
+    assert_eq!((printed.code, printed.stdout), (Some(0), kept), "while the service holds the directory");
+
+    let early = App::builder().unset("auth.root_token").argument("token").run().await;
+    assert_eq!((early.code, early.stdout.as_str()), (Some(1), ""));
+    assert!(early.stderr.contains("(data_dir)") && early.stderr.contains("start the service"), "{}", early.stderr);
+}

@@ -95,7 +95,7 @@ as `_token`; the `Authorization` header wins.
 | another method | 405 with a JSON body and `Allow` (there empty) |
 | a discarded transaction | 400 with the error of the first command Redis would not queue; 403, 413, 503, 507 where that is the reason. Nothing ran |
 | a transaction while Redis is full | discarded, even a `DEL`: Redis queues nothing then. Send the `DEL` alone |
-| `Idempotency-Key` | 422 on every route: not built yet, and never on `/pipeline` and `/multi-exec`, whose replies are too many to remember |
+| `Idempotency-Key` | on `POST /` with one command that writes, names its keys at fixed places and has at most 7500 words: it happens once, and its reply is told again for a day. 422 for other commands and on every other route; `/pipeline` and `/multi-exec` have too many replies to remember |
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
 | subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |

@@ -11,6 +11,7 @@
 //! | `single`, `list` | one command; a pipeline or a transaction |
 //! | `arguments`, `path` | bytes of a request into arguments |
 //! | `adapt`, `scripts`, `typed_scan` | what the hosted service does otherwise than Redis |
+//! | `stale` | reads from memory while Redis does not answer |
 //! | `subscribe` | streams of messages |
 //! | `reply`, `error`, `sync` | answers |
 //!
@@ -29,10 +30,12 @@ mod scan;
 pub mod scripts;
 mod single;
 mod size;
+mod stale;
 mod subscribe;
 mod sync;
 mod typed_scan;
 
+use actix_web::body::MessageBody;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self, Payload};
@@ -122,6 +125,6 @@ pub fn told_later(reply: &Reply) -> HttpResponse {
     success(out)
 }
 
-fn success(out: Vec<u8>) -> HttpResponse {
+fn success(out: impl MessageBody + 'static) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).insert_header((sync::TOKEN, sync::fresh())).body(out)
 }

@@ -1,16 +1,16 @@
 //! One command, in the body of `POST /` or in the path.
 //!
 //! Both forms become the same [`Command`] and meet the same checks. Limits: a `HEAD` runs the command as `GET` does and leaves the
-//! body out; whoever does not want that asks for `/`.
+//! body out; whoever does not want that asks for `/`. A read may be answered from memory while Redis does not answer (`stale`).
 
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use super::adapt::{Adapted, Telling, adapt};
 use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, check};
-use super::{arguments, path, reply, size, success, typed_scan};
+use super::{arguments, path, reply, size, stale, success, typed_scan};
 use crate::api::idempotency::{self, RouteClass};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Reply};
@@ -28,9 +28,9 @@ pub(super) async fn in_body(
     let command = builder.take();
     let principal = ask.visitor.principal;
     match idempotency::once(request, principal, RouteClass::Commands, &ask.body) {
-        Ok(None) => answer(command, &ask).await,
+        Ok(None) => answer(command, &ask, request.headers()).await,
         // A read has no effect that could happen twice.
-        Ok(Some(_)) if command.class() == Class::Read => answer(command, &ask).await,
+        Ok(Some(_)) if command.class() == Class::Read => answer(command, &ask, request.headers()).await,
         Ok(Some(once)) => answer_once(command, &once, &ask).await,
         Err(_) => Err(DialectError::bad_idempotency_key()),
     }
@@ -49,7 +49,7 @@ async fn answer_once(command: Command, once: &Once, ask: &Ask) -> Result<HttpRes
     let mut reply = decided.value;
     telling.tell(&mut reply);
     // Redis' own error is as much an answer, and as much a repetition, as any other.
-    let mut response = told(&reply, &command, ask).unwrap_or_else(|error| error.error_response());
+    let mut response = told(&reply, &command, ask).map(success).unwrap_or_else(|error| error.error_response());
     if decided.replayed {
         response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
     }
@@ -66,27 +66,39 @@ pub(super) async fn in_path(
     let ask = visitor.read(request, payload, Formats::JsonOnWish).await?;
     let mut builder = Builder::default();
     path::parse_path(command, request.uri().query(), &ask.body, &ask.visitor.limits(), &mut builder)?;
-    answer(builder.take(), &ask).await
+    answer(builder.take(), &ask, request.headers()).await
 }
 
-async fn answer(command: Command, ask: &Ask) -> Result<HttpResponse, DialectError> {
-    let Ask { visitor: Visitor { principal, worker, .. }, deadline, .. } = ask;
-    check(&command, *principal)?;
-    let Adapted { command, telling } = adapt(command, &worker.shared.scripts);
+/// Asks Redis, and memory if that fails and the caller allows it.
+async fn answer(command: Command, ask: &Ask, headers: &HeaderMap) -> Result<HttpResponse, DialectError> {
+    check(&command, ask.visitor.principal)?;
+    let adapted = adapt(command, &ask.visitor.worker.shared.scripts);
+    let recall = stale::recall(&adapted.command, ask, headers);
+    let told = run(&adapted, ask).await;
+    match recall {
+        None => told.map(success),
+        Some(recall) => stale::settle(recall, told),
+    }
+}
+
+async fn run(adapted: &Adapted, ask: &Ask) -> Result<Vec<u8>, DialectError> {
+    let Adapted { command, telling } = adapted;
+    let (gateway, deadline) = (&ask.visitor.worker.gateway, ask.deadline);
     let lane = command.spec().lane;
     let unanswered = |error| DialectError::of_gateway(&error, lane);
-    let mut reply = worker.gateway.run(&command, *deadline).await.map_err(unanswered)?.reply;
-    match &telling {
+    let mut reply = gateway.run(command, deadline).await.map_err(unanswered)?.reply;
+    match telling {
         Telling::Verbatim => {}
         Telling::TypedScan => {
-            typed_scan::add_types(vec![&mut reply], &worker.gateway, *deadline).await.map_err(unanswered)?;
+            typed_scan::add_types(vec![&mut reply], gateway, deadline).await.map_err(unanswered)?;
         }
         other => other.tell(&mut reply),
     }
-    told(&reply, &command, ask)
+    told(&reply, command, ask)
 }
 
-fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<HttpResponse, DialectError> {
+/// The answer's body, or why it is none.
+fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<Vec<u8>, DialectError> {
     if let Reply::ServerError(error) = reply {
         return Err(DialectError::of_redis(error, command.judge().outcome(error)));
     }
@@ -96,5 +108,5 @@ fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<HttpResponse, Dia
     }
     let mut out = Vec::with_capacity(64);
     reply::write_result(&mut out, reply, ask.encoding);
-    Ok(success(out))
+    Ok(out)
 }

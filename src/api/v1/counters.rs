@@ -17,6 +17,7 @@ use super::super::idempotency::{self, RouteClass};
 use super::super::{body, path};
 use super::{Caller, fence, json, wrong_method};
 use crate::api::problem::{Code, Problem};
+use crate::api::stale::{self, Recall};
 use crate::redis::catalogue::Lane;
 use crate::resources::counters::{Bound, Counted, Counters, Increment, OnLimit};
 use crate::resources::{Failure, FailureKind};
@@ -181,13 +182,14 @@ async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpR
     let at = |problem: Problem| problem.at(&request);
     let name = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let counters = Counters::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let found = counters
-        .read(&name, caller.0.allowance.without_body())
-        .await
-        .map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let recall = Recall::of_name(&request, &caller.0, "GET /v1/counters", &name);
+    let (found, age) =
+        stale::read(recall, counters.read(&name, caller.0.allowance.without_body())).await.map_err(at)?;
     let missing = || Problem::decided(Code::NotFound, "there is no such counter", found.attempts);
     let value = found.value.ok_or_else(|| at(missing()))?;
-    Ok(HttpResponse::Ok().json(Counter { value, clamped: false }))
+    let mut response = HttpResponse::Ok().json(Counter { value, clamped: false });
+    age.inspect(|age| age.mark(response.headers_mut()));
+    Ok(response)
 }
 
 async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {

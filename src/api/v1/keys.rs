@@ -22,7 +22,9 @@ use validator::Validate;
 use super::super::{body, path};
 use super::{Caller, conditions, fence, listing, query, wrong_method};
 use crate::api::problem::{Code, Problem};
+use crate::api::stale::{self, Recall, Staleness};
 use crate::redis::catalogue::Lane;
+use crate::resources::Conditions;
 use crate::resources::keys::{ETag, Guard, Keys, Lifetime, Verdict};
 use crate::security::{ReadKeys, WriteKeys};
 
@@ -145,19 +147,20 @@ async fn get(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpRespo
     let key = named(&request).map_err(at)?;
     let conditions = conditions::of(&request).map_err(at)?;
     let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let found =
-        keys.get(&key, caller.0.allowance.without_body()).await.map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let recall = recall(&caller, &request, &conditions, "GET /v1/keys", &key);
+    let (found, age) = stale::read(recall, keys.get(&key, caller.0.allowance.without_body())).await.map_err(at)?;
     let content = found.value.ok_or_else(|| at(missing(found.attempts)))?;
     let unacceptable = || Problem::decided(Code::NotAcceptable, UNACCEPTABLE, found.attempts);
     let media_type = media_type(&request, &content).ok_or_else(|| at(unacceptable()))?;
     let etag = ETag::of(&content);
     if let Some(answer) = conditions::of_read(&conditions, &etag, found.attempts).map_err(at)? {
-        return Ok(answer);
+        return Ok(aged(answer, age));
     }
-    Ok(HttpResponse::Ok()
+    let response = HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::ETAG, tag(&etag)))
-        .body(content))
+        .body(content);
+    Ok(aged(response, age))
 }
 
 async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -165,13 +168,12 @@ async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResp
     let key = named(&request).map_err(at)?;
     let conditions = conditions::of(&request).map_err(at)?;
     let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
-    let found = keys
-        .inspect(&key, caller.0.allowance.without_body())
-        .await
-        .map_err(|f| at(Problem::of_failure(&f, Lane::Read)))?;
+    let recall = recall(&caller, &request, &conditions, "HEAD /v1/keys", &key);
+    let inspected = keys.inspect(&key, caller.0.allowance.without_body());
+    let (found, age) = stale::read(recall, inspected).await.map_err(at)?;
     let facts = found.value.ok_or_else(|| at(missing(found.attempts)))?;
     if let Some(answer) = conditions::of_read(&conditions, &facts.etag, found.attempts).map_err(at)? {
-        return Ok(answer);
+        return Ok(aged(answer, age));
     }
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, BYTES)).insert_header((header::ETAG, tag(&facts.etag)));
@@ -180,10 +182,8 @@ async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResp
         response.insert_header((TTL, HeaderValue::from(millis)));
     }
     response.no_chunking(facts.length as u64);
-    Ok(response.body(actix_web::body::SizedStream::new(
-        facts.length as u64,
-        futures_util::stream::empty::<Result<_, std::io::Error>>(),
-    )))
+    let nothing = futures_util::stream::empty::<Result<_, std::io::Error>>();
+    Ok(aged(response.body(actix_web::body::SizedStream::new(facts.length as u64, nothing)), age))
 }
 
 async fn delete(caller: Caller<WriteKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -197,6 +197,24 @@ async fn delete(caller: Caller<WriteKeys>, request: HttpRequest) -> Result<HttpR
         Verdict::Applied(()) => Ok(HttpResponse::NoContent().finish()),
         Verdict::Unmet(current) => Err(at(conditions::unmet(&guard.conditions, current.as_ref(), decided.attempts))),
     }
+}
+
+/// `If-Match` asks what is there now: an old answer is none.
+fn recall<'a>(
+    caller: &'a Caller<ReadKeys>,
+    request: &HttpRequest,
+    conditions: &Conditions,
+    call: &str,
+    key: &[u8],
+) -> Option<Recall<'a>> {
+    if conditions.if_match.is_some() { None } else { Recall::of_name(request, &caller.0, call, key) }
+}
+
+fn aged(mut response: HttpResponse, age: Option<Staleness>) -> HttpResponse {
+    if let Some(age) = age {
+        age.mark(response.headers_mut());
+    }
+    response
 }
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");

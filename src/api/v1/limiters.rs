@@ -22,7 +22,7 @@ use super::super::idempotency::{self, RouteClass};
 use super::super::{body, duration, path};
 use super::{Caller, json, query, wrong_method};
 use crate::api::Worker;
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::{Code, Mistake, Problem};
 use crate::redis::catalogue::Lane;
 use crate::resources::limiters::policy::{FILLING_MAX, PER, Policy, TOKENS_MAX};
 use crate::resources::limiters::{Absence, Limiters, OnOutage, Ruling, Standing, Take, Taken};
@@ -117,6 +117,8 @@ struct Numbers {
     cost: u64,
 }
 
+const NEVER: &str = "it could never be allowed";
+
 fn one() -> u64 {
     1
 }
@@ -186,7 +188,7 @@ fn whole(numbers: &Numbers) -> Result<(), ValidationError> {
 /// The rules about several numbers; one that is wrong by itself is told of by itself.
 fn agree(capacity: u64, refill: u64, per: &Period, cost: u64) -> Result<(), ValidationError> {
     if cost > capacity {
-        return Err(mistake("cost must not be greater than capacity: it could never be allowed".to_owned()));
+        return Err(mistake(format!("cost must not be greater than capacity: {NEVER}")));
     }
     let Some(per) = per.duration().filter(|_| refill > 0) else { return Ok(()) };
     if (Policy { capacity, refill, per }).filling() > FILLING_MAX {
@@ -345,6 +347,10 @@ async fn get(caller: Caller<ReadLimiters>, request: HttpRequest) -> Result<HttpR
         .map_err(|failure| at(Problem::of_failure(&failure, Lane::Read)))?;
     let missing = || Problem::decided(Code::NotFound, MISSING, found.attempts);
     let (standing, policy) = found.value.ok_or_else(|| at(missing()))?;
+    if numbers.cost > policy.capacity {
+        let detail = format!("cost must not be greater than capacity, which is {}: {NEVER}", policy.capacity);
+        return Err(at(Problem::invalid(vec![Mistake { pointer: "cost".to_owned(), detail }])));
+    }
     Ok(HttpResponse::Ok().json(View {
         decision: Decision::by_redis(&standing),
         capacity: policy.capacity,

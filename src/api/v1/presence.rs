@@ -149,7 +149,10 @@ fn place(request: &HttpRequest) -> Result<Place<'_>, Problem> {
     })
 }
 
-fn member(request: &HttpRequest) -> Result<(Cow<'_, [u8]>, Cow<'_, [u8]>), Problem> {
+/// The bytes of a name.
+type Name<'a> = Cow<'a, [u8]>;
+
+fn member(request: &HttpRequest) -> Result<(Name<'_>, Name<'_>), Problem> {
     match place(request)? {
         Place::Member(room, member) => Ok((room, member)),
         Place::Room(_) => Err(Problem::method(ALLOW_ROOM)),

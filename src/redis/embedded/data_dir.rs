@@ -74,14 +74,19 @@ impl DataDir {
         self.secret(ROOT_TOKEN)
     }
 
+    /// The token an instance left in, or uses from, the directory at `path`, which is neither made nor locked.
+    ///
+    /// # Errors
+    /// As for [`root_token`](Self::root_token).
+    pub fn kept_root_token(path: &Path) -> Result<Option<Secret>, DataDirError> {
+        kept_secret(path.join(ROOT_TOKEN))
+    }
+
     /// The secret kept in the named file, generated when there is none.
     pub(super) fn secret(&self, name: &str) -> Result<Secret, DataDirError> {
         let path = self.path.join(name);
-        let kept = private_file::read(&path).map_err(|source| DataDirError::io("read", &path, source))?;
-        if let Some(kept) = kept {
-            let kept = kept.trim();
-            let usable = kept.len() >= SECRET_CHARACTERS_MIN && kept.bytes().all(|byte| byte.is_ascii_graphic());
-            return if usable { Ok(Secret::from(kept.to_owned())) } else { Err(DataDirError::WeakSecret { path }) };
+        if let Some(kept) = kept_secret(path.clone())? {
+            return Ok(kept);
         }
         let fresh = generate()?;
         private_file::write(&path, format!("{fresh}\n").as_bytes())
@@ -93,6 +98,14 @@ impl DataDir {
     pub(super) fn hold(&self) -> Arc<Hold> {
         Arc::clone(&self.hold)
     }
+}
+
+fn kept_secret(path: PathBuf) -> Result<Option<Secret>, DataDirError> {
+    let kept = private_file::read(&path).map_err(|source| DataDirError::io("read", &path, source))?;
+    let Some(kept) = kept else { return Ok(None) };
+    let kept = kept.trim();
+    let usable = kept.len() >= SECRET_CHARACTERS_MIN && kept.bytes().all(|byte| byte.is_ascii_graphic());
+    if usable { Ok(Some(Secret::from(kept.to_owned()))) } else { Err(DataDirError::WeakSecret { path }) }
 }
 
 /// The lock of a data directory, given back on drop.

@@ -25,6 +25,9 @@ const LOCK: &str = "collective:migrations:lock";
 const LEASE: Duration = Duration::from_secs(5);
 /// How often a waiting replica looks.
 const LOOK: Duration = Duration::from_millis(25);
+/// Takes the lock if it is free or ours: a caller who gave up, or a lost reply, may have left it behind.
+const TAKE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
+                    return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0";
 /// Releases the lock if it is still ours.
 const RELEASE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
@@ -83,30 +86,27 @@ impl<'a> Migrator<'a> {
                 Verdict::Refuse(refusal) => return Err(Obstacle::Refused(refusal)),
                 Verdict::Apply => {}
             }
-            let Some(lock) = self.lock().await? else {
+            if !self.lock().await? {
                 self.wait().await?;
                 continue;
-            };
+            }
             let applied = self.apply_under_lock().await;
-            self.release(&lock).await;
+            self.release().await;
             return applied;
         }
     }
 
     /// Loads our functions and writes our record over whatever is there.
     pub async fn repair(&self) -> Result<(), Obstacle> {
-        let lock = loop {
-            match self.lock().await? {
-                Some(lock) => break lock,
-                None => self.wait().await?,
-            }
-        };
+        while !self.lock().await? {
+            self.wait().await?;
+        }
         let done = async {
             self.ask(&[b"DEL", RECORD.as_bytes()]).await?;
             self.load().await
         };
         let done = done.await;
-        self.release(&lock).await;
+        self.release().await;
         done
     }
 
@@ -131,7 +131,7 @@ impl<'a> Migrator<'a> {
         let code = library::code(PARTS);
         match self.ask(&[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]).await {
             Ok(_) => self.record(Progress::Applied, Some(library::checksum(code.as_bytes()))).await,
-            Err(Obstacle::Refused(refusal)) => {
+            Err(Obstacle::Refused(refusal @ Refusal::Rejected(_))) => {
                 self.record(Progress::Failed, None).await?;
                 Err(Obstacle::Refused(refusal))
             }
@@ -150,17 +150,20 @@ impl<'a> Migrator<'a> {
         self.ask(&words).await.map(drop)
     }
 
-    /// The lock's value if it is ours now.
-    async fn lock(&self) -> Result<Option<String>, Obstacle> {
-        let mine = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    /// True if the lock is this process' now. Within it there is one turn at a time.
+    async fn lock(&self) -> Result<bool, Obstacle> {
         let lease = LEASE.as_millis().to_string();
-        let taken = self.ask(&[b"SET", LOCK.as_bytes(), mine.as_bytes(), b"NX", b"PX", lease.as_bytes()]).await?;
-        Ok((taken == Reply::Okay).then_some(mine))
+        let words = [b"EVAL", TAKE.as_bytes(), b"1", LOCK.as_bytes(), self.holder(), lease.as_bytes()];
+        Ok(self.ask(&words).await? == Reply::Int(1))
     }
 
     /// Gives the lock back; if that fails its lease ends it.
-    async fn release(&self, mine: &str) {
-        let _ = self.ask(&[b"EVAL", RELEASE.as_bytes(), b"1", LOCK.as_bytes(), mine.as_bytes()]).await;
+    async fn release(&self) {
+        let _ = self.ask(&[b"EVAL", RELEASE.as_bytes(), b"1", LOCK.as_bytes(), self.holder()]).await;
+    }
+
+    fn holder(&self) -> &[u8] {
+        self.gateway.endpoint().functions.holder.0.as_bytes()
     }
 
     async fn wait(&self) -> Result<(), Obstacle> {
@@ -173,7 +176,7 @@ impl<'a> Migrator<'a> {
 
     /// One call. All of them may be repeated: what they write does not depend on how often, and the lock's value tells whose it is.
     async fn ask(&self, words: &[&[u8]]) -> Result<Reply, Obstacle> {
-        let command = Command::of(words);
+        let command = Command::of(words).of_our_own();
         let class = if command.class() == Class::Read { Class::Read } else { Class::Idempotent };
         let answer = self.gateway.run(&command.with_class(class).light(), self.deadline).await?;
         match answer.reply {
@@ -181,7 +184,8 @@ impl<'a> Migrator<'a> {
                 Err(Obstacle::Unsupported)
             }
             Reply::ServerError(error) => match meaning(error.code()) {
-                Meaning::Caller | Meaning::Forbidden => Err(Obstacle::Refused(Refusal::Rejected(error.to_string()))),
+                Meaning::Caller => Err(Obstacle::Refused(Refusal::Rejected(error.to_string()))),
+                Meaning::Forbidden => Err(Obstacle::Refused(Refusal::Denied(error.to_string()))),
                 Meaning::Unavailable | Meaning::OutOfMemory | Meaning::Undurable => {
                     Err(Obstacle::Unavailable(error.to_string()))
                 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::catalogue::Class;
 use super::command::{Command, CommandBuilder};
-use super::error::Error;
+use super::error::{Error, Outcome};
 use super::gateway::Gateway;
-use super::{Answer, Reply};
+use super::{Answer, Reply, ServerError};
 use crate::resilience::{Deadline, Moment};
 use crate::telemetry::clock;
 
@@ -45,6 +45,16 @@ impl FunctionCall {
         call.push(keys.len().to_string().as_bytes());
         keys.iter().chain(arguments).for_each(|part| call.push(part));
         Self(call.finish().with_class(class).light().of_our_own())
+    }
+
+    /// What became of it if this is Redis' answer.
+    pub fn outcome(&self, error: &ServerError) -> Outcome {
+        self.0.judge().outcome(error)
+    }
+
+    /// The same on a connection for heavy commands: what it runs may rightly take long.
+    pub fn heavy(self) -> Self {
+        Self(self.0.heavy())
     }
 }
 
@@ -76,6 +86,16 @@ pub(super) struct Functions {
     turn: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Moment, Obstacle)>>,
     in_place: AtomicBool,
+    holder: Holder,
+}
+
+/// What this process writes into the lock of the migrations.
+struct Holder(String);
+
+impl Default for Holder {
+    fn default() -> Self {
+        Self(format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)))
+    }
 }
 
 impl Functions {

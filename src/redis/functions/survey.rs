@@ -97,6 +97,8 @@ pub enum Refusal {
     Altered,
     /// Redis did not take the library.
     Rejected(String),
+    /// Our user may not do what is needed. Others may.
+    Denied(String),
 }
 
 impl fmt::Display for Refusal {
@@ -126,6 +128,11 @@ impl fmt::Display for Refusal {
                 library::NAME
             ),
             Self::Rejected(reason) => write!(f, "Redis refused the functions: {reason}"),
+            Self::Denied(reason) => write!(
+                f,
+                "Redis does not let the service's own user put the functions in place ({reason}): give it the rights that \
+                 `collective redis-acl` prints, or let another user run `collective migrate`"
+            ),
         }
     }
 }

@@ -142,7 +142,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileFault> {
     let pem = read(TlsRole::Key, path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
         let rule = "holds no private key in PEM, or an encrypted one";
-        fault(TlsRole::Key, rule, "it begins with -----BEGIN PRIVATE KEY-----")
+        fault(TlsRole::Key, rule, "it begins with -----BEGIN PRIVATE KEY-----") // pragma: allowlist secret
     })
 }
 

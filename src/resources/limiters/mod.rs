@@ -171,7 +171,8 @@ impl<'a> Limiters<'a> {
         let step = Step { function: FUNCTION, keys: &keys, arguments: &arguments, class, once: once.or(own.as_ref()) };
         let decided = step.decide(self.gateway, deadline).await;
         owed.told = match &decided {
-            // A repetition tells of the past, and charged nothing now.
+            // A repetition charged nothing now, unless what it repeats is an attempt of this very call.
+            Ok(decided) if decided.replayed && decided.attempts > 1 => Told::Perhaps,
             Ok(decided) if decided.replayed => Told::No,
             Ok(_) => Told::Yes,
             Err(failure) if failure.outcome == Outcome::NotExecuted => Told::No,

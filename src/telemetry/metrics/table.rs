@@ -136,12 +136,12 @@ families! {
         "Requests answered on the public listener.";
     INFLIGHT = "collective_inflight" Kind::Gauge, "requests", [],
         "Requests on the public listener that are being worked on.";
-    PHASE = "collective_phase" Kind::Gauge, "0 or 1", ["phase": LifePhase::WORDS],
-        "1 for the phase of its life the service is in, 0 for the others. Only when ready does it serve.";
     INSTANCES = "collective_instances" Kind::Gauge, "instances", [],
         "Instances that use this Redis, as last known; a local decision of a limiter is divided by them.";
     LIMITER_TAKES = "collective_limiter_takes_total" Kind::Counter, "takes", ["decision": LimiterDecision::WORDS],
         "Takes from limiters, by who decided and how.";
+    PHASE = "collective_phase" Kind::Gauge, "0 or 1", ["phase": LifePhase::WORDS],
+        "1 for the phase of its life the service is in, 0 for the others. Only when ready does it serve.";
     POOL_CONNECTIONS = "collective_pool_connections" Kind::Gauge, "connections", ["state": PoolState::WORDS],
         "Connections to Redis.";
     REDIS_DURATION = "collective_redis_command_duration_seconds" Kind::Histogram(COMMAND_BOUNDS), "seconds",

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::eventually::eventually;
+
 /// Longest wait for one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
@@ -98,6 +100,11 @@ impl Client {
             .build()
             .expect("an HTTP client");
         Client { http, public, operator, token: None, headers: Vec::new() }
+    }
+
+    /// Whether the other speaks to the same program, started once.
+    pub fn is_of(&self, other: &Client) -> bool {
+        (self.public, self.operator) == (other.public, other.operator)
     }
 
     /// The same with this bearer token.
@@ -188,6 +195,16 @@ impl Client {
     /// `POST` of JSON to any path of the public listener.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Waits until the service asks Redis nothing on its own account any more: its functions are in place.
+    pub async fn settled(&self) {
+        let settled = async || {
+            let status = self.status().await;
+            let used = &status["limits"]["redis_in_flight"]["used"];
+            *used == 0 && status["checks"]["redis:migrations"][0]["output"].is_null()
+        };
+        eventually(Duration::from_secs(20), settled).await;
     }
 
     /// `GET /status` of the operator listener, as JSON.

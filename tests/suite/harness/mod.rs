@@ -7,6 +7,7 @@
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
 //! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
+//! - [`balancer`]: follows the readiness of several of them;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
 //! - [`collector`]: a receiver of traces, which can hang or refuse;
 //! - [`events`]: a reader of server-sent events;
@@ -22,6 +23,7 @@
 #![allow(dead_code, unused_imports, reason = "a harness offers more than the tests of one day use")]
 
 pub mod app;
+pub mod balancer;
 pub mod certificates;
 pub mod client;
 pub mod collector;
@@ -34,6 +36,7 @@ pub mod redis;
 pub mod resp;
 
 pub use app::{App, Ended};
+pub use balancer::Balancer;
 pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use collector::{Collector, Manner};

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# deploy/compose.yaml as it stands, with the secrets of deploy/secrets.sh: `tests/e2e/compose.sh`.
+#
+# The service, its Redis and its Prometheus come up by podman-compose, in a network namespace of their own, so that bridges and
+# firewall rules stay out of this machine's. Callers come in by the published port, Redis lets nobody in who has no password, and
+# Prometheus scrapes what it should under the name the rules expect.
+#
+# Limits: images that no registry gives are stood in for by this machine's programs under the same names: Redis by the one of
+# our standalone image, Prometheus by the installed one. Grafana has no stand-in and is left out. Uses what tests/e2e/image.sh
+# built. Where something is missing: `skipped: reason`.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/e2e/containers.sh
+. "$here/containers.sh"
+
+readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
+file=$root/deploy/compose.yaml
+# named SERVICE: the image compose.yaml starts for it when nobody says otherwise.
+named() { sed -n "s/^ *image: \${$1:-\(.*\)}$/\1/p" "$file"; }
+redis_image=$(named REDIS_IMAGE) prometheus_image=$(named PROMETHEUS_IMAGE)
+
+# arrive IMAGE: it is here already, or a registry gives it.
+arrive() { have_image "$1" || timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$1" >/dev/null 2>&1; }
+redis_stand_in() {
+    local container
+    container=$(buildah from --pull-never "$standalone")
+    printf 'redis:x:65532:65532::/data:/\n' >"$keep/passwd"
+    buildah copy -q "$container" "$keep/passwd" /etc/passwd >/dev/null
+    buildah config --entrypoint '[]' --cmd '' --user 0 "$container"
+    buildah commit -q --rm --format docker --signature-policy "$keep/policy.json" "$container" "$redis_image" >/dev/null
+}
+prometheus_stand_in() {
+    local container
+    container=$(buildah from --pull-never "$debian")
+    buildah copy -q "$container" "$(command -v prometheus)" /bin/prometheus >/dev/null
+    buildah run "$container" -- sh -c 'mkdir -p /prometheus /etc/prometheus && chown 65534:65534 /prometheus'
+    buildah config --entrypoint '["/bin/prometheus"]' --cmd '' --user 65534 --volume /prometheus "$container"
+    buildah commit -q --rm --format docker --signature-policy "$keep/policy.json" "$container" "$prometheus_image" >/dev/null
+}
+
+prepare_containers
+if [ -z "${COLLECTIVE_COMPOSE_INSIDE:-}" ]; then
+    "$root/tools/ensure" redis curl podman-compose prometheus >/dev/null || skip "podman-compose, Redis and Prometheus could not be installed"
+    command -v iptables >/dev/null && command -v ip >/dev/null || skip "podman needs iptables and ip for networks of its own"
+    unshare --net --mount ip link set lo up 2>/dev/null || skip "no network namespace can be made here"
+    have_image "$image" && have_image "$standalone" || { base_images && build service "$image" && build standalone "$standalone" || fail "the images are built"; }
+    arrive "$redis_image" || redis_stand_in
+    arrive "$prometheus_image" || { base_images && prometheus_stand_in; }
+    COLLECTIVE_COMPOSE_INSIDE=yes exec unshare --net --mount --propagation private "$0"
+fi
+ip link set lo up
+
+work=$(mktemp -d /tmp/collective-compose.XXXXXX)
+# A service manager that is not there must not be asked to time health checks.
+export DISABLE_HC_SYSTEMD=true
+export COLLECTIVE_IMAGE=$image SECRETS=$work/secrets
+readonly project=collective-e2e
+compose() { podman-compose --project-name "$project" --file "$file" "$@" >>"$work/compose.log" 2>&1; }
+cleanup() {
+    compose down --volumes --timeout 5 || true
+    podman network rm --force "${project}_front" "${project}_back" "${project}_watch" >/dev/null 2>&1 || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+"$root/deploy/secrets.sh" "$SECRETS" >/dev/null
+token=$(cat "$SECRETS/root-token")
+compose up --detach --no-build collective redis prometheus || fail "compose comes up" "$(tail -n 20 "$work/compose.log")"
+container() { podman ps --all --format '{{.Names}}' | grep -E "^${project}[_-]$1[_-]1$"; }
+# address SERVICE NETWORK
+address() { podman inspect --format "{{(index .NetworkSettings.Networks \"${project}_$2\").IPAddress}}" "$(container "$1")"; }
+logs() { podman logs --tail 15 "$(container "$1")" 2>&1; }
+answers() { curl --silent --fail --max-time 2 --output /dev/null "$1"; }
+operator=http://$(address collective watch):8081
+within 30 answers "$operator/readyz" || fail "the service is ready" "$(logs collective)" "$(tail -n 20 "$work/compose.log")"
+signed_in() { curl --silent --max-time 2 "$operator/status" | grep -qE '"reachable": *true'; }
+within 20 signed_in || fail "it reaches Redis as its user, by name" "$(logs collective)" "$(logs redis)"
+ok "compose comes up with the secrets of deploy/secrets.sh, and the service reaches Redis by name"
+"$here/smoke.sh" http://127.0.0.1:8080 "$token" "$operator" || fail "the smoke suite passes through the published port"
+ok "the smoke suite passes through the published port"
+[ -z "$(podman port "$(container redis)")" ] || fail "Redis publishes no port" "$(podman port "$(container redis)")"
+said=$(redis-cli -h "$(address redis back)" PING 2>&1 || true)
+case $said in NOAUTH*) ;; *) fail "Redis lets nobody in without a password" "$said" ;; esac
+[ -z "$(nsenter --target "$(podman inspect --format '{{.State.Pid}}' "$(container redis)")" --net ip route show default)" ] ||
+    fail "Redis has no way out"
+ok "Redis publishes no port, has no way out, and lets nobody in without a password"
+# Who it runs as, from the kernel.
+field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$(container "$1")")/status" | cut -f 1; }
+for service in collective redis prometheus; do
+    [ "$(field "$service" Uid)" != 0 ] && [ "$(field "$service" CapBnd)" = 0000000000000000 ] && [ "$(field "$service" NoNewPrivs)" = 1 ] ||
+        fail "$service runs without root and without a capability" "$(field "$service" Uid) $(field "$service" CapBnd)"
+    [ "$(podman inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$(container "$service")")" = true ] || fail "$service has a read-only root"
+done
+ok "service, Redis and Prometheus run without root, without a capability, on a read-only root"
+prometheus=http://$(address prometheus watch):9090
+query() { curl --silent --max-time 5 --get --data-urlencode "query=$1" "$prometheus/api/v1/query"; }
+scraped() { query 'up{job="collective"} == 1' | grep -q '"value":\['; }
+within 40 scraped || fail "Prometheus scrapes the job collective" "$(query up)" "$(logs prometheus)"
+curl --silent --max-time 5 "$prometheus/api/v1/rules" | grep -q '"name":"CollectiveDown"' || fail "Prometheus has loaded the rules"
+ok "Prometheus scrapes the job collective and has loaded the rules"
+podman stop --time 35 "$(container collective)" >/dev/null
+code=$(podman inspect --format '{{.State.ExitCode}}' "$(container collective)")
+[ "$code" = 0 ] || fail "the service stops in time and exits 0" "$code"
+podman start "$(container collective)" >/dev/null
+operator=http://$(address collective watch):8081
+kept() { curl --silent --max-time 2 --header "Authorization: Bearer $token" http://127.0.0.1:8080/v1/keys/kept; }
+written() { curl --silent --fail --max-time 2 --output /dev/null --header "Authorization: Bearer $token" --request PUT --data yes http://127.0.0.1:8080/v1/keys/kept; }
+within 20 written || fail "the service serves again after a restart" "$(logs collective)"
+podman restart --time 20 "$(container redis)" >/dev/null
+reads() { [ "$(kept)" = yes ]; }
+within 20 reads || fail "what was written outlives a restart of Redis" "$(kept)" "$(logs redis)"
+ok "the service stops in time, and what was written outlives a restart of Redis"
+echo "compose: $passed checks passed (Grafana was not started: there is no image of it here)"

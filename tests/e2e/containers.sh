@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# What the container scripts share: tools, a storage of their own, base images, building. Sourced, not run.
+#
+# Nothing here needs a daemon, a registry, systemd or a user namespace: buildah builds in a chroot, podman runs through runc,
+# both from the distribution, and everything they keep lies in target/containers, away from the machine's own images and
+# settings. The base images the Dockerfile names are pulled where a registry answers; where none does, stand-ins with the
+# same names are made from the distribution's own packages and this machine's Rust. The Dockerfile is built as it stands.
+#
+# Limits: Linux, root, and for the stand-ins a Debian-like system. Where something is missing the script that sourced this
+# says `skipped: reason` and ends with 77.
+
+readonly could_not_run=77
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+keep=${COLLECTIVE_CONTAINERS:-$root/target/containers}
+rust=docker.io/library/rust:1.95-slim-bookworm
+debian=docker.io/library/debian:bookworm-slim
+passed=0
+
+skip() {
+    echo "skipped: $*"
+    exit "$could_not_run"
+}
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok $passed - $1"
+}
+
+fail() {
+    echo "not ok - $1"
+    [ $# -lt 2 ] || printf '    %s\n' "${@:2}"
+    exit 1
+}
+
+# within SECONDS COMMAND...: runs it until it succeeds or the time is over.
+within() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 0.1
+    done
+}
+
+# Without overlays every layer is a full copy of those below: slower by minutes, but it works everywhere.
+overlay_works() {
+    local try=$keep/overlay-works
+    mkdir -p "$try/below" "$try/above" "$try/work" "$try/merged"
+    mount -t overlay overlay -o "lowerdir=$try/below,upperdir=$try/above,workdir=$try/work" "$try/merged" 2>/dev/null &&
+        umount "$try/merged"
+}
+
+# The tools, and settings that touch nothing of the machine's.
+prepare_containers() {
+    [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
+    [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
+    "$root/tools/ensure" buildah podman || skip "buildah and podman could not be installed here"
+    mkdir -p "$keep/networks"
+    local driver=vfs
+    ! overlay_works || driver=overlay
+    printf '[storage]\ndriver = "%s"\nrunroot = "%s/run"\ngraphroot = "%s/%s"\n' "$driver" "$keep" "$keep" "$driver" >"$keep/storage.conf"
+    # The limits: podman's default for open files is above what an unprivileged machine may grant.
+    printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
+        "$keep" "$keep" >"$keep/containers.conf"
+    printf '{"default":[{"type":"insecureAcceptAnything"}]}\n' >"$keep/policy.json"
+    export CONTAINERS_STORAGE_CONF=$keep/storage.conf CONTAINERS_CONF=$keep/containers.conf BUILDAH_ISOLATION=chroot
+    podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
+}
+
+have_image() { buildah inspect --type image "$1" >/dev/null 2>&1; }
+
+# The images the Dockerfile starts from; says when they are stand-ins.
+base_images() {
+    have_image "$rust" && have_image "$debian" && return 0
+    if timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
+        timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$debian" >/dev/null 2>&1; then
+        return 0
+    fi
+    "$root/tools/ensure" mmdebstrap || skip "no registry answers and mmdebstrap could not be installed"
+    command -v rustc >/dev/null || skip "no registry answers and there is no Rust here to stand in"
+    echo "no registry answers: $rust and $debian are stood in for by packages of the distribution"
+    local sources=${COLLECTIVE_DEBIAN_MIRROR:-http://deb.debian.org/debian} container
+    # This machine's own mirror, where it is a Debian of the same release.
+    if [ -z "${COLLECTIVE_DEBIAN_MIRROR:-}" ] && grep -qs bookworm /etc/apt/sources.list.d/debian.sources; then
+        sources=/etc/apt/sources.list.d/debian.sources
+    fi
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$keep/root.tar" "$sources" ||
+        skip "no registry answers and bookworm could not be bootstrapped from $sources"
+    container=$(buildah from scratch)
+    buildah add -q "$container" "$keep/root.tar" / >/dev/null
+    # The compiler itself is mounted while building (see `built`): a copy of it in every layer would be a gigabyte each.
+    buildah config --env PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        --env CARGO_HOME=/usr/local/cargo "$container"
+    buildah commit -q --rm --signature-policy "$keep/policy.json" "$container" "$rust" >/dev/null
+    buildah tag "$rust" "$debian"
+    rm -f "$keep/root.tar"
+    touch "$keep/stand-ins"
+}
+
+# build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout, as it stands.
+build() {
+    local target=$1 tag=$2 revision
+    shift 2
+    revision=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || true)
+    if [ -e "$keep/stand-ins" ]; then
+        mkdir -p "${CARGO_HOME:-$HOME/.cargo}/registry"
+        set -- "$@" --pull-never \
+            --volume "$(rustc --print sysroot):/opt/rust:ro" \
+            --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry"
+    fi
+    buildah bud --layers --format docker --signature-policy "$keep/policy.json" \
+        --target "$target" --tag "$tag" \
+        --build-arg "PROFILE=${COLLECTIVE_IMAGE_PROFILE:-dist}" \
+        --build-arg "REVISION=$revision" \
+        --build-arg "CREATED=$(git -C "$root" log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" \
+        --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
+        "$@" "$root" >"$keep/build.log" 2>&1 || {
+        tail -n 40 "$keep/build.log"
+        return 1
+    }
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# The container images, built from the Dockerfile as it stands and run as they are meant to be: `tests/e2e/image.sh`.
+#
+# The service's image: one executable, at most 25 MiB, serves as 65532 with a read-only root and without any capability, its
+# own HEALTHCHECK works. The standalone image: a single `run` serves, and the lines it prints work as pasted.
+#
+# Limits: the containers share this machine's network, because bridges would write firewall rules into it; ports are free
+# ones. Engines and stand-ins: see containers.sh. COLLECTIVE_IMAGE_PROFILE=release builds in half the time of `dist`.
+set -euo pipefail
+export LC_ALL=C
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/e2e/containers.sh
+. "$here/containers.sh"
+
+readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
+readonly most=$((25 * 1024 * 1024))
+readonly token=e2e-image-root-token-7d1f0c93ab5e redis_password=e2e-image-redis-password-51c2d7e8
+work=$(mktemp -d /tmp/collective-image.XXXXXX)
+redis=
+containers=()
+
+cleanup() {
+    local container
+    for container in "${containers[@]}"; do podman rm --force --volumes --time 2 "$container" >/dev/null 2>&1 || true; done
+    # The shell's own remark about it would stand between the results.
+    [ -z "$redis" ] || { kill -KILL "$redis" && wait "$redis" || true; } 2>/dev/null
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+answers() { curl --silent --fail --max-time 2 --output /dev/null "$1"; }
+healthy() { podman healthcheck run "$1" >/dev/null 2>&1; }
+in_image() { (cd "$layers" && find . -mindepth 1 "$@" | sort); }
+
+# run NAME ARGUMENTS...: as a cluster that trusts nobody would. Images run with what they say themselves but for the ports.
+run() {
+    local name=$1
+    shift
+    podman rm --force --volumes --time 2 "$name" >/dev/null 2>&1 || true
+    containers+=("$name")
+    # No timer for the health check: there may be no systemd to keep it. The check itself is run below.
+    podman run --detach --name "$name" --network host --read-only --read-only-tmpfs=false --cap-drop=ALL \
+        --security-opt=no-new-privileges --health-interval=disable "$@" >/dev/null || fail "podman runs $name"
+}
+
+# value_of FIELD: of the program in a container, as the kernel tells it.
+value_of() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$2")/status"; }
+
+prepare_containers
+"$root/tools/ensure" redis curl >/dev/null
+command -v python3 >/dev/null || skip "python3 is not installed"
+base_images
+began=$SECONDS
+build service "$image" || fail "the image is built"
+ok "the image is built, in $((SECONDS - began)) s"
+began=$SECONDS
+build standalone "$standalone" || fail "the standalone image is built"
+ok "the standalone image is built on the same layers, in $((SECONDS - began)) s"
+
+# --- What is in it.
+container=$(buildah from --pull-never "$image")
+layers=$(buildah mount "$container")
+executables=$(in_image -type f -perm /111)
+libraries=$(in_image -name '*.so*')
+[ "$executables" = ./usr/local/bin/collective ] || fail "the image holds exactly one executable" "$executables"
+[ -z "$libraries" ] || fail "the image holds no library" "$libraries"
+ok "the image holds exactly one executable and no library: $(in_image -type f | tr '\n' ' ')"
+[ -z "$(in_image -perm /6000)" ] || fail "nothing in the image is set-uid" "$(in_image -perm /6000)"
+grep -q 'BEGIN CERTIFICATE' "$layers/etc/ssl/certs/ca-certificates.crt" || fail "the image holds a bundle of CA certificates"
+ok "nothing is set-uid, and there are $(grep -c 'BEGIN CERTIFICATE' "$layers/etc/ssl/certs/ca-certificates.crt") CA certificates"
+bytes=$(in_image -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')
+[ "$bytes" -le "$most" ] || fail "the image is at most 25 MiB" "$bytes bytes"
+ok "the image is at most 25 MiB: $(awk "BEGIN { printf \"%.1f MiB\", $bytes / 1048576 }"), profile ${COLLECTIVE_IMAGE_PROFILE:-dist}"
+buildah rm "$container" >/dev/null
+describe() { buildah inspect --type image --format "$1" "$image"; }
+[ "$(describe '{{.OCIv1.Config.User}}')" = 65532:65532 ] || fail "the image's user is a number and not root"
+for label in title description version licenses revision created; do
+    [ -n "$(describe "{{index .OCIv1.Config.Labels \"org.opencontainers.image.$label\"}}")" ] ||
+        fail "the image has the label org.opencontainers.image.$label"
+done
+[ "$(describe '{{.OCIv1.Config.ExposedPorts}}')" = 'map[8080/tcp:{}]' ] ||
+    fail "only the callers' port is exposed" "$(describe '{{.OCIv1.Config.ExposedPorts}}')"
+[ "$(describe '{{.Docker.Config.Healthcheck.Test}}')" = '[CMD /usr/local/bin/collective healthcheck]' ] ||
+    fail "the health check is our own verb" "$(describe '{{.Docker.Config.Healthcheck.Test}}')"
+ok "user, labels, port and health check are as they should be"
+
+# --- The service beside a Redis.
+port=$(free_port) ops=$(free_port) redis_port=$(free_port)
+redis-server --port "$redis_port" --bind 127.0.0.1 --requirepass "$redis_password" --save '' --dir "$work" \
+    --logfile "$work/redis.log" --daemonize no &
+redis=$!
+# The address by a name that only /etc/hosts knows: a static program must resolve it without the libraries of a system.
+run collective-e2e --add-host redis.e2e.test:127.0.0.1 \
+    --env COLLECTIVE_SERVER__BIND="0.0.0.0:$port" --env COLLECTIVE_OPS__BIND="0.0.0.0:$ops" \
+    --env COLLECTIVE_REDIS__URL="redis://redis.e2e.test:$redis_port" --env COLLECTIVE_REDIS__PASSWORD="$redis_password" \
+    --env COLLECTIVE_REDIS__ALLOW_INSECURE=true --env COLLECTIVE_AUTH__ROOT_TOKEN="$token" "$image"
+within 20 answers "http://127.0.0.1:$ops/startupz" || fail "the container starts" "$(podman logs --tail 20 collective-e2e 2>&1)"
+[ "$(value_of Uid collective-e2e | cut -f 1)" = 65532 ] || fail "it runs as 65532" "$(value_of Uid collective-e2e)"
+for set in CapInh CapPrm CapEff CapBnd CapAmb; do
+    [ "$(value_of $set collective-e2e)" = 0000000000000000 ] || fail "it has no capability" "$set $(value_of $set collective-e2e)"
+done
+[ "$(value_of NoNewPrivs collective-e2e)" = 1 ] || fail "it can gain no privileges"
+ok "it runs as 65532, without a capability, without a way to one, on a read-only root"
+"$here/smoke.sh" "http://127.0.0.1:$port" "$token" "http://127.0.0.1:$ops" || fail "the smoke suite passes in the container"
+ok "the smoke suite passes in the container"
+within 5 healthy collective-e2e || fail "the health check passes while it serves"
+kill -STOP "$redis"
+healthy collective-e2e || fail "the health check passes while Redis is frozen"
+kill -CONT "$redis"
+ok "the health check passes while it serves, and while Redis is frozen"
+if podman logs collective-e2e 2>&1 | grep -qF -e "$token" -e "$redis_password"; then fail "no secret is in its log"; fi
+ok "no secret is in its log"
+podman stop --time 20 collective-e2e >/dev/null
+code=$(podman inspect --format '{{.State.ExitCode}}' collective-e2e)
+[ "$code" = 0 ] || fail "asked to stop, it drains and exits 0" "$code"
+ok "asked to stop, it drains and exits 0"
+status=0
+podman run --rm --network none --cap-drop=ALL --health-interval=disable "$image" >"$work/alone" 2>&1 || status=$?
+grep -q 'redis-server' "$work/alone" && [ "$status" = 1 ] || fail "without a Redis the image says what is missing" "$status" "$(cat "$work/alone")"
+ok "without a Redis the image says what is missing: $(tail -n 1 "$work/alone")"
+
+# --- The standalone image, by a single `run`.
+port=$(free_port) ops=$(free_port)
+run collective-e2e-alone --env COLLECTIVE_SERVER__BIND="0.0.0.0:$port" --env COLLECTIVE_OPS__BIND="0.0.0.0:$ops" \
+    --hostname 0123456789ab "$standalone"
+printed() { podman logs collective-e2e-alone 2>&1; }
+says() { printed | grep -q 'UPSTASH_REDIS_REST_TOKEN'; }
+within 20 says || fail "it says what to paste" "$(printed | tail -n 20)"
+[ "$(value_of Uid collective-e2e-alone | cut -f 1)" = 65532 ] || fail "it runs as 65532, too"
+given=$(podman exec collective-e2e-alone collective token)
+[ "${#given}" -ge 32 ] || fail "the token is handed out inside of it" "$given"
+if printed | grep -qF "$given"; then fail "the token stands in no log"; fi
+# The lines name the container by the host name an engine gives; on a shared network the host's own had to be replaced.
+paste() { sed 's/podman exec 0123456789ab/podman exec collective-e2e-alone/'; }
+line=$(printed | grep -o 'curl .*-X PUT.*' | paste)
+within 10 bash -c "$line --silent --show-error --fail --max-time 5" >/dev/null || fail "the first printed line works" "$line"
+line=$(printed | grep -o 'curl .*greeting$' | tail -n 1 | paste)
+[ "$(bash -c "$line --silent --fail --max-time 5")" = hello ] || fail "the second one reads what the first wrote" "$line"
+eval "$(printed | grep -o 'export UPSTASH_.*' | paste)"
+[ "$UPSTASH_REDIS_REST_TOKEN" = "$given" ] || fail "the UPSTASH lines give URL and token"
+ok "a single run serves, and what it prints works as pasted: $(printed | grep -o 'curl .*greeting$' | tail -n 1)"
+"$here/smoke.sh" "$UPSTASH_REDIS_REST_URL" "$UPSTASH_REDIS_REST_TOKEN" || fail "the smoke suite passes against the printed URL"
+ok "the smoke suite passes against the printed URL and token"
+podman restart --time 20 collective-e2e-alone >/dev/null
+reads() { [ "$(curl --silent --max-time 2 -H "Authorization: Bearer $given" "$UPSTASH_REDIS_REST_URL/v1/keys/greeting")" = hello ]; }
+within 20 reads || fail "after a restart of the container token and data are the same" "$(printed | tail -n 20)"
+ok "after a restart of the container token and data are the same"
+echo "images: $passed checks passed"
