@@ -244,3 +244,17 @@ async fn the_page_is_public_complete_and_may_load_nothing_from_elsewhere() {
         assert_eq!(stranger.get(nothing).await.json()["code"], "not_found", "{nothing}");
     }
 }
+
+#[test]
+fn an_answer_of_another_shape_is_noticed() {
+    let told = json!({ "value": 1, "names": ["a"], "at": null });
+    assert_eq!(misshapen(&told, &json!({ "value": 2, "names": [], "at": null, "more": 1 }), ""), None);
+    for (seen, place) in [
+        (json!({ "names": [], "at": null }), "/value"),
+        (json!({ "value": "2", "names": [], "at": null }), "/value"),
+        (json!({ "value": 2, "names": [7], "at": null }), "/names/0"),
+        (json!({ "value": 2, "names": [], "at": "x" }), "/at"),
+    ] {
+        assert!(misshapen(&told, &seen, "").is_some_and(|wrong| wrong.starts_with(place)), "{seen}");
+    }
+}
