@@ -145,7 +145,7 @@ impl<'a> Counters<'a> {
         let answer = self.gateway.run(&Command::of(&[b"GET", self.names.key(name)?]), deadline).await?;
         match answer.reply {
             Reply::Nil => Ok(Found { value: None, attempts: answer.attempts }),
-            Reply::BulkString(text) => match str::from_utf8(&text).ok().and_then(|text| text.parse().ok()) {
+            Reply::BulkString(text) => match integer(&text) {
                 Some(value) => Ok(Found { value: Some(value), attempts: answer.attempts }),
                 None => Err(Failure { attempts: answer.attempts, ..Failure::before_sending(FailureKind::WrongType) }),
             },
@@ -158,4 +158,10 @@ impl<'a> Counters<'a> {
         let guard = Guard { fence, ..Guard::default() };
         Keys::new(self.gateway, self.names).delete(name, &guard, deadline).await.map(|_| ())
     }
+}
+
+/// An integer as Redis writes and reads it: no plus sign, no leading zero.
+fn integer(text: &[u8]) -> Option<i64> {
+    let value: i64 = str::from_utf8(text).ok()?.parse().ok()?;
+    (value.to_string().as_bytes() == text).then_some(value)
 }

@@ -145,7 +145,7 @@ async fn what_is_no_counter_is_409_and_left_untouched() {
         assert_eq!(problem(&answer, 409, "wrong_type")["outcome"], "not_executed");
     }
     assert_eq!(redis.command(&["LRANGE", "list", "0", "-1"]).await.to_string(), "a");
-    for text in ["abc", "", "1.5", " 1", "9223372036854775808"] {
+    for text in ["abc", "", "1.5", " 1", "9223372036854775808", "+5", "-0", "007"] {
         redis.command(&["SET", "text", text]).await;
         problem(&client.increment("text", 1).await, 409, "wrong_type");
         problem(&client.get("/v1/counters/text").await, 409, "wrong_type");

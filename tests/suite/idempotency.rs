@@ -244,6 +244,60 @@ async fn commands_that_cannot_happen_once_say_so_and_reads_need_no_key() {
 }
 
 #[tokio::test]
+async fn a_command_under_a_key_answers_as_without_one() {
+    let house = house(16).await;
+    for (turn, (before, command)) in [
+        (&["ZADD z 1 a 2 b 3.5 c"][..], "ZPOPMIN z 2"),
+        (&["ZADD z 1 a"], "ZADD z NX INCR 1 a"),
+        (&["ZADD z 1 a"], "ZINCRBY z 1e300 a"),
+        (&["SET f 0.1"], "INCRBYFLOAT f 0.2"),
+        (&["HSET h f 10.5"], "HINCRBYFLOAT h f 0.1"),
+        (&["SADD s x"], "SPOP s 5"),
+        (&[], "SPOP nothing 5"),
+        (&[], "LPOP nothing 2"),
+        (&["XADD x 1-1 f v", "XGROUP CREATE x g 0"], "XGROUP CREATECONSUMER x g c"),
+        (&["XADD x 1-1 f v", "XGROUP CREATE x g 0", "XREADGROUP GROUP g c STREAMS x >"], "XAUTOCLAIM x g d 0 0"),
+        (&["XADD x 1-1 f v", "XGROUP CREATE x g 0", "XREADGROUP GROUP g c STREAMS x >"], "XCLAIM x g d 0 1-1"),
+        (
+            &["XADD x 1-1 f v", "XGROUP CREATE x g 0", "XREADGROUP GROUP g c STREAMS x >", "XDEL x 1-1"],
+            "XAUTOCLAIM x g d 0 0",
+        ),
+        (&["XADD x 5-1 f v"], "XADD x 1-1 f v"),
+        (&["SET k v"], "GETSET k w"),
+        (&["SET k v"], "SET k w GET"),
+        (&[], "RENAME nothing k"),
+        (&["SET k 1"], "LPUSH k 1"),
+        (&["SET k 9223372036854775807"], "INCR k"),
+        (&["SET k -9223372036854775807"], "DECR k"),
+        (&["HSET h f x"], "HINCRBY h f 1"),
+        (&[], "HINCRBY h f -9223372036854775808"),
+        (&["SET k x"], "EXPIRE k 100"),
+        (&["SET k x"], "SETRANGE k 5 y"),
+        (&[], "SETEX k 0 v"),
+        (&[], "INCRBY k 1.5"),
+        (&["GEOADD g 13.361389 38.115556 p"], "GEOADD g CH 13 38 p"),
+        (&["PFADD p a"], "PFADD p a b"),
+        (&["SET k v"], "COPY k l"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let words: Vec<&str> = command.split(' ').collect();
+        let keyed = house.client.idempotency_key(&format!("same-{turn}"));
+        let mut answers = Vec::new();
+        for client in [&house.client, &keyed, &keyed] {
+            house.redis.command(&["DEL", "z", "f", "h", "s", "x", "k", "l", "g", "p"]).await;
+            for call in before {
+                house.redis.command(&call.split(' ').collect::<Vec<_>>()).await;
+            }
+            let answer = client.post_command(&words).await;
+            answers.push((answer.status, answer.text().to_owned()));
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{command}: {answers:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_with_more_words_than_a_function_can_hold_is_refused_as_such() {
     let house = house(15).await;
     let members: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();

@@ -59,7 +59,7 @@ struct History<'a> {
     breaker: &'a Breaker,
     log: &'a Log,
     now: Moment,
-    calls: Vec<(Admission<'a>, u64)>,
+    calls: Vec<(Admission<'a>, u64, Moment)>,
     probings: Vec<(Probing<'a>, u64)>,
     probes: HashMap<u64, u32>,
     expected: Outcomes,
@@ -71,10 +71,10 @@ impl<'a> History<'a> {
             Step::Admit => self.admit(),
             Step::Finish(which, verdict) => {
                 let now = self.now;
-                self.end_call(which, verdict, |admission| admission.finish(verdict, now));
+                self.end_call(which, verdict, Some(now), |admission| admission.finish(verdict, now));
             }
-            Step::Cancel(which) => self.end_call(which, Verdict::Ignored, drop),
-            Step::Panic(which) => self.end_call(which, Verdict::Failure, drop_in_panic),
+            Step::Cancel(which) => self.end_call(which, Verdict::Ignored, None, drop),
+            Step::Panic(which) => self.end_call(which, Verdict::Failure, None, drop_in_panic),
             Step::Slow(which) => self.slow(which),
             Step::Trip => {
                 let closed = self.breaker.state() == State::Closed;
@@ -111,7 +111,7 @@ impl<'a> History<'a> {
         match self.breaker.admit(self.now) {
             Ok(admission) => {
                 assert!(!before.state.refuses(), "admitted while {:?}", before.state);
-                self.calls.push((admission, self.breaker.generation()));
+                self.calls.push((admission, self.breaker.generation(), self.now));
             }
             Err(refused) => {
                 assert!(before.state.refuses());
@@ -125,8 +125,9 @@ impl<'a> History<'a> {
         assert_eq!((after.state, after.calls), (before.state, before.calls), "asking changes nothing");
     }
 
-    fn end_call(&mut self, which: usize, verdict: Verdict, end: impl FnOnce(Admission<'a>)) {
-        let Some((admission, generation)) = take(&mut self.calls, which) else { return };
+    /// `at` is when it ends; without, the breaker knows of its admission only and judges by the window of that moment.
+    fn end_call(&mut self, which: usize, verdict: Verdict, at: Option<Moment>, end: impl FnOnce(Admission<'a>)) {
+        let Some((admission, generation, admitted)) = take(&mut self.calls, which) else { return };
         let stale = generation != self.breaker.generation();
         let before = self.breaker.snapshot(self.now);
         end(admission);
@@ -143,13 +144,13 @@ impl<'a> History<'a> {
             Verdict::Ignored => self.expected.ignored += 1,
         }
         assert!(after.calls <= before.calls + 1);
-        self.assert_tripped_iff_due(verdict == Verdict::Failure);
+        self.assert_tripped_iff_due(verdict == Verdict::Failure, at.unwrap_or(admitted));
     }
 
     fn slow(&mut self, which: usize) {
         let now = self.now;
         let Some(index) = pick(which, self.calls.len()) else { return };
-        let (admission, generation) = &mut self.calls[index];
+        let (admission, generation, _) = &mut self.calls[index];
         let stale = *generation != self.breaker.generation();
         let before = self.breaker.snapshot(now);
         admission.slow(now);
@@ -164,8 +165,8 @@ impl<'a> History<'a> {
 
     /// After a failure the breaker is not closed over a full and failing window; after opening the
     /// window is empty.
-    fn assert_tripped_iff_due(&self, failed: bool) {
-        let (snapshot, settings) = (self.breaker.snapshot(self.now), &self.breaker.settings);
+    fn assert_tripped_iff_due(&self, failed: bool, judged: Moment) {
+        let (snapshot, settings) = (self.breaker.snapshot(judged), &self.breaker.settings);
         match snapshot.state {
             State::Closed if failed => {
                 let enough = snapshot.calls >= u64::from(settings.minimum_calls);
