@@ -33,7 +33,7 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/test-acl $(CARGO_FLAGS)
 
 # The image is built with the profile that builds faster; `make image` builds the one that is shipped.
-e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, its images and manifests
+e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, schemathesis, its images and manifests
 	@tools/ensure redis curl
 	@tools/ensure promtool prometheus chromium || true
 	tests/e2e/run.sh $(BINARY)
@@ -42,6 +42,7 @@ e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a brows
 	tests/e2e/cors.sh $(BINARY)
 	tests/e2e/page.sh $(BINARY)
 	tests/e2e/observability.sh $(BINARY)
+	tests/e2e/openapi.sh $(BINARY)
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/compose.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/kubernetes.sh || test $$? -eq 77
@@ -56,22 +57,25 @@ fmt: ## format the sources
 doc: ## the crate's own documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-docs: binary ## write docs/*.md and deploy/redis/users.acl anew from the tables in the code
+docs: binary ## write docs/*.md, docs/openapi.json and deploy/redis/users.acl anew from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; \
 		echo "docs/$$page.md"; \
 	done
+	@$(BINARY) openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	@echo "docs/openapi.json"
 	@$(BINARY) docs users-acl > deploy/redis/users.acl.new && mv deploy/redis/users.acl.new deploy/redis/users.acl
 	@echo "deploy/redis/users.acl"
 	@tools/prometheusrule > $(RULE).new && mv $(RULE).new $(RULE) && echo "$(RULE)"
 
-docs-check: binary ## fail when docs/*.md or deploy/redis/users.acl differ from the tables in the code
+docs-check: binary ## fail when docs/*.md, docs/openapi.json or deploy/redis/users.acl differ from the tables in the code
 	@for page in $(PAGES); do \
 		$(BINARY) docs $$page | diff -u docs/$$page.md - || { echo "docs/$$page.md is out of date: run make docs"; exit 1; }; \
 	done
+	@$(BINARY) openapi | diff -u docs/openapi.json - || { echo "docs/openapi.json is out of date: run make docs"; exit 1; }
 	@$(BINARY) docs users-acl | diff -u deploy/redis/users.acl - || { echo "deploy/redis/users.acl is out of date: run make docs"; exit 1; }
 	@tools/prometheusrule | diff -u $(RULE) - || { echo "$(RULE) is out of date: run make docs"; exit 1; }
-	@echo "$(words $(PAGES)) generated pages, deploy/redis/users.acl and $(RULE) are up to date"
+	@echo "$(words $(PAGES)) generated pages, docs/openapi.json, deploy/redis/users.acl and $(RULE) are up to date"
 
 bench: ## measure the promises with numbers, side by side with a bare handler
 	@test -x bench/run.sh || { echo "not built yet: bench/run.sh"; exit 1; }

@@ -12,6 +12,7 @@ pub mod cross_origin;
 pub mod duration;
 pub mod envelope;
 pub mod idempotency;
+pub mod openapi;
 pub mod path;
 pub mod problem;
 pub mod report;
@@ -118,6 +119,6 @@ pub fn configure(app: &mut web::ServiceConfig) {
     v1::configure(app);
     problem::pages::configure(app);
     well_known::configure(app);
-    surface::configure(app);
+    openapi::configure(app);
     upstash::configure(app);
 }

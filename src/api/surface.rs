@@ -9,7 +9,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use super::problem::{Code, Problem};
 use super::upstash::error::DialectError;
@@ -142,13 +142,6 @@ pub fn reshape<B: MessageBody>(response: &ServiceResponse<B>) -> Option<HttpResp
 
 fn is_json(media_type: &[u8]) -> bool {
     media_type.starts_with(b"application/json") || media_type.starts_with(b"application/problem+json")
-}
-
-/// Mounts what is left of the surface of documents; everything else is the dialect's.
-pub fn configure(app: &mut web::ServiceConfig) {
-    for prefix in ["/docs", "/openapi.json"] {
-        app.service(web::scope(prefix).default_service(web::to(nothing_here)));
-    }
 }
 
 /// Whoever is not known learns nothing about what there is.

@@ -53,10 +53,7 @@ pub fn run(invocation: &Invocation) -> ExitCode {
             Ok(loaded) => migrate::run(&loaded.settings, mode),
             Err(code) => code,
         },
-        Verb::Openapi => {
-            eprintln!("collective: this verb is not built yet");
-            EXIT_FAILURE
-        }
+        Verb::Openapi => print(&api::openapi::TEXT),
     };
     ExitCode::from(code)
 }

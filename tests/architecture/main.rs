@@ -154,6 +154,14 @@ rules! {
         ),
     }
 
+    only_the_api_names_utoipa {
+        reads: sources(),
+        because: "what a request and an answer look like is decided where they are read and written; a resource below knows neither",
+        broken_by: ("src/resources/keys.rs", "use utoipa::ToSchema;"),
+        kept_by: ("src/api/openapi/entry.rs", "use utoipa::ToSchema; use utoipa_swagger_ui::Config;"),
+        judge: |source| source.words_outside(&["src/api/"], &["utoipa", "utoipa_swagger_ui"]),
+    }
+
     resilience_is_pure {
         reads: sources(),
         because: "decisions about time and failure are tested by hand-driven time; a clock, a task, a socket or a file \

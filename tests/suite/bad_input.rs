@@ -201,7 +201,7 @@ async fn strange_targets_are_answered_in_the_shape_of_their_surface() {
         ("PUT /v1/keys/a?unknown=1", 400),
         ("PUT /v1/keys/collective:x", 403),
         ("GET /v1/nothing", 404),
-        ("GET /docs", 404),
+        ("GET /docs/nothing", 404),
         ("GET /problems/nothing", 404),
         ("GET /.well-known/nothing", 404),
     ];

@@ -44,6 +44,7 @@ mod listing;
 mod logs;
 mod losses;
 mod migrations;
+mod openapi;
 mod outcomes;
 mod presence;
 mod presence_outages;

@@ -18,6 +18,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body::BodyError;
 use super::caller::TurnedAway;
@@ -50,7 +53,7 @@ pub struct Problem {
 }
 
 /// One value that is against the rules.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Mistake {
     /// JSON Pointer to the member, or the parameter's name.
     pub pointer: String,
@@ -59,8 +62,9 @@ pub struct Mistake {
 }
 
 /// The document's members, in the order they are written.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
     r#type: String,
     title: &'a str,
     status: u16,
@@ -76,7 +80,18 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Mistake],
     #[serde(flatten)]
+    #[schema(value_type = Members)]
     members: &'a serde_json::Map<String, serde_json::Value>,
+}
+
+/// Members that only some codes have.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it is described, and never made: members are added by their names")]
+struct Members {
+    /// How long the lease is held still, unless it is renewed or released (`lease_held`).
+    retry_after_ms: Option<u64>,
+    /// What the counter is at (`limit_reached`).
+    value: Option<i64>,
 }
 
 impl Problem {
@@ -231,6 +246,18 @@ impl ResponseError for Problem {
         // Plain strings and numbers always serialise.
         response.body(serde_json::to_vec(&self.document()).unwrap_or_default())
     }
+}
+
+/// The document's members and what they are made of, for the OpenAPI document.
+pub fn schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![("Problem".to_owned(), Document::schema())];
+    Document::schemas(&mut schemas);
+    schemas
+}
+
+/// The example of a code's page.
+pub fn example(code: Code) -> serde_json::Value {
+    serde_json::to_value(Problem::example(code).document()).unwrap_or_default()
 }
 
 /// Retry-After has whole seconds: rounded up, so that nobody comes too early.

@@ -30,7 +30,7 @@ static STYLE_PATH: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Features of a browser that a page could ask for and these never do.
-const NO_FEATURES: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), \
+pub const NO_FEATURES: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), \
                            microphone=(), midi=(), payment=(), usb=()";
 
 /// What HTML carries beyond the headers of every answer; the policy replaces the shorter one.

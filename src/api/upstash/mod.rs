@@ -23,6 +23,7 @@ mod ask;
 pub mod docs;
 pub mod error;
 mod list;
+mod openapi;
 pub mod path;
 pub mod reply;
 mod scan;
@@ -42,6 +43,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use self::ask::Visitor;
 use self::error::DialectError;
+pub use self::openapi::{CommandError, entries};
 use self::path::Route;
 use super::caller::IDEMPOTENCY_KEY;
 use crate::redis::{Outcome, Reply};

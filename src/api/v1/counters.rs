@@ -3,11 +3,14 @@
 //! `{name}` is everything after the prefix, percent-decoded once; on `POST` the last segment is the verb `increment`.
 //! Limits: a value is one JSON number; readers that count in floats must read numbers beyond 2^53 as text.
 
+pub(super) mod docs;
+
 use std::time::Duration;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::super::idempotency::{self, RouteClass};
@@ -41,28 +44,34 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 /// The body of an increment.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[schema(as = Increment)]
 #[serde(deny_unknown_fields)]
 #[validate(schema(function = "min_below_max"))]
 struct Body {
     /// How much is added; negative counts down.
     #[serde(default = "one")]
+    #[schema(default = 1, minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     #[validate(custom(function = "not_zero"))]
     by: i64,
     /// The least value a step down may lead to.
+    #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     min: Option<i64>,
     /// The greatest value a step up may lead to.
+    #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     max: Option<i64>,
     /// What a step beyond a bound does: nothing, or it stops at the bound.
     #[serde(default)]
     on_limit: Limit,
     /// Lifetime of a counter that this increment creates; later increments do not move it.
     #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3153600000"))]
+    #[schema(minimum = 1, maximum = 3_153_600_000_u64)]
     ttl_seconds: Option<u64>,
 }
 
 /// What a step beyond a bound does.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OnLimit)]
 #[serde(rename_all = "lowercase")]
 enum Limit {
     #[default]
@@ -114,8 +123,9 @@ fn min_below_max(body: &Body) -> Result<(), validator::ValidationError> {
 }
 
 /// A counter's state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Counter {
+    /// What it is at now.
     value: i64,
     /// There, and true, if the step was cut at its bound.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -4,6 +4,8 @@
 //! and names what no path can. Content goes in and comes out as bytes; a reader who asks for JSON gets the same bytes as JSON if
 //! they are. Limits: the lifetime is told on HEAD alone, where it costs nothing more; ranges are not served.
 
+pub(super) mod docs;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use utoipa::IntoParams;
 use validator::Validate;
 
 use super::super::{body, path};
@@ -68,17 +71,20 @@ fn names_a_key(context: &GuardContext<'_>) -> bool {
 }
 
 /// The query of a `PUT`.
-#[derive(Debug, Default, Deserialize, Validate)]
+#[derive(Debug, Default, Deserialize, IntoParams, Validate)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 #[validate(schema(function = "one_lifetime"))]
 struct PutQuery {
     /// Lifetime; for ever when absent.
     #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3153600000"))]
+    #[param(minimum = 1, maximum = 3_153_600_000_u64)]
     ttl_seconds: Option<u64>,
-    /// Keeps the lifetime the key has.
+    /// Keeps the lifetime the key has; not together with `ttl_seconds`.
     #[serde(default)]
     keep_ttl: bool,
     /// The key, where the path names none.
+    #[param(ignore)]
     key_base64url: Option<String>,
 }
 

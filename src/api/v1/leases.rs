@@ -5,6 +5,8 @@
 //! lease and for how long, since whoever could read a token might go on in another's name, which fencing is there to prevent.
 //! Times are what was left when Redis answered: a holder counts from before he asked. Limits: who is owner is what the caller says.
 
+pub(super) mod docs;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
 use super::super::idempotency::{self, RouteClass};
@@ -52,35 +55,42 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 /// The body of an acquisition.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 struct Acquisition {
     /// For how long.
     #[validate(range(min = TTL_MIN, max = TTL_MAX, message = "must be a whole number of milliseconds from 100 to 86400000"))]
+    #[schema(minimum = 100, maximum = 86_400_000)]
     ttl_ms: u64,
     /// Who acquires: shown to others, and part of what a holder proves himself with.
     #[validate(custom(function = "owner_fits"))]
+    #[schema(min_length = 1, max_length = 256)]
     owner: String,
     /// The token under which this owner holds the lease already, to acquire it anew under a higher one.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
     token: Option<u64>,
 }
 
 /// The body of a renewal.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 struct Renewal {
     /// The token the lease was acquired under.
+    #[schema(maximum = 18_446_744_073_709_551_615_u64)]
     token: u64,
     /// For how long from now.
     #[validate(range(min = TTL_MIN, max = TTL_MAX, message = "must be a whole number of milliseconds from 100 to 86400000"))]
+    #[schema(minimum = 100, maximum = 86_400_000)]
     ttl_ms: u64,
 }
 
 /// The query of a release.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, IntoParams, Validate)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Release {
     /// The token the lease was acquired under.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     token: u64,
 }
 
@@ -92,18 +102,22 @@ fn owner_fits(owner: &str) -> Result<(), ValidationError> {
 }
 
 /// A lease as its holder sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeldLease)]
 struct Held<'a> {
     lease: &'a str,
     owner: &'a str,
+    /// The fencing token: higher than any before it.
     token: u64,
     /// False only in a repeated answer, when what was given then is over.
     held: bool,
+    /// What was left when Redis answered.
     expires_in_ms: u64,
 }
 
 /// A lease as everybody sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SeenLease)]
 struct Seen<'a> {
     lease: &'a str,
     owner: &'a str,

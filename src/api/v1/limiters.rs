@@ -5,6 +5,8 @@
 //! `open` (granted unseen); then `outcome` tells whether Redis may have charged it all the same. `{name}` is everything after the
 //! prefix, percent-decoded once; on `POST` the last segment is the verb `take`. Limits: waits are rounded up to milliseconds.
 
+pub(super) mod docs;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
 use super::super::idempotency::{self, RouteClass};
@@ -51,22 +54,27 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 /// The body of a take.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[schema(as = Take)]
 #[serde(deny_unknown_fields)]
 #[validate(schema(function = "sound"))]
 struct Body {
     /// The largest burst.
     #[validate(custom(function = "tokens"))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     capacity: u64,
     /// Tokens that come back in each `per`.
     #[validate(custom(function = "tokens"))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     refill: u64,
-    /// A duration with its unit.
+    /// A duration with its unit, from 1ms to 744h.
     #[validate(custom(function = "period"))]
+    #[schema(value_type = String, pattern = "^[0-9]{1,10}(ms|s|m|h)$")]
     per: Period,
     /// Tokens wanted: all or none.
     #[serde(default = "one")]
     #[validate(custom(function = "charge"))]
+    #[schema(minimum = 1, maximum = 1_000_000_000, default = 1)]
     cost: u64,
     /// What decides when Redis cannot.
     #[serde(default)]
@@ -74,7 +82,8 @@ struct Body {
 }
 
 /// What decides when Redis cannot.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OnOutage)]
 #[serde(rename_all = "lowercase")]
 enum Fallback {
     #[default]
@@ -84,18 +93,27 @@ enum Fallback {
 }
 
 /// The query of a look: the numbers of a take, or none for those of the last one.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, IntoParams, Validate)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 #[validate(schema(function = "whole"))]
 struct Numbers {
+    /// The largest burst; with `refill` and `per`, or none of the three.
     #[validate(custom(function = "tokens"))]
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     capacity: Option<u64>,
+    /// Tokens that come back in each `per`.
     #[validate(custom(function = "tokens"))]
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     refill: Option<u64>,
+    /// A duration with its unit, from 1ms to 744h.
     #[validate(custom(function = "period"))]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,10}(ms|s|m|h)$")]
     per: Option<Period>,
+    /// Tokens that are asked about.
     #[serde(default = "one")]
     #[validate(custom(function = "charge"))]
+    #[param(minimum = 1, maximum = 1_000_000_000, default = 1)]
     cost: u64,
 }
 
@@ -205,15 +223,19 @@ impl Numbers {
 }
 
 /// How a take was decided, or would be.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Decision {
+    /// Whether all of `cost` was, or would be, granted.
     allowed: bool,
     /// Tokens that can be taken now; null if nobody knows.
+    #[schema(required)]
     remaining: Option<u64>,
     /// 0 if it was allowed.
     retry_after_ms: u64,
     /// Until everything is refilled; null if nobody knows.
+    #[schema(required)]
     reset_after_ms: Option<u64>,
+    /// `redis`, `local` or `open`.
     decided_by: &'static str,
     /// Whether Redis may have charged what it did not decide.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,7 +243,8 @@ struct Decision {
 }
 
 /// A limiter that was only looked at, and the numbers it was looked at by.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limiter)]
 struct View {
     #[serde(flatten)]
     decision: Decision,

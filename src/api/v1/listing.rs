@@ -9,6 +9,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::engine::Engine;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::super::path;
@@ -24,28 +25,34 @@ use crate::security::ListKeys;
 const LIMIT: u16 = 100;
 
 /// The query of a listing.
-#[derive(Debug, Default, Deserialize, Validate)]
+#[derive(Debug, Default, Deserialize, IntoParams, Validate)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct ListQuery {
+pub(super) struct ListQuery {
     /// What the names begin with. Looked at in the raw query, because a prefix may be any bytes.
     #[serde(default, rename = "prefix")]
+    #[param(rename = "prefix")]
     _prefix: String,
     /// Where the page begins: what the page before gave.
     cursor: Option<String>,
     /// Most names on the page.
     #[validate(range(min = 1, max = 1000, message = "must be a whole number from 1 to 1000"))]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u16>,
 }
 
 /// A page as it is answered.
-#[derive(Serialize)]
-struct Answer {
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyPage)]
+pub(super) struct Answer {
     /// Names that can stand in a path.
     keys: Vec<String>,
     /// Names that cannot, for `key_base64url`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     keys_base64url: Vec<String>,
-    /// Where the next page begins.
+    /// Where the next page begins; null if there is none.
+    #[schema(required)]
     cursor: Option<String>,
     /// True if there is no next page.
     complete: bool,

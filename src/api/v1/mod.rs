@@ -18,6 +18,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, ALLOW, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 
+use super::openapi::entry::Entry;
 use super::problem::{Code, Mistake, Problem};
 use super::{caller, surface};
 use crate::security::{Action, ListKeys, WriteCounters, WriteKeys};
@@ -48,6 +49,19 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .configure(limiters::configure)
         .configure(operations::configure);
     app.service(resources.default_service(web::to(surface::nothing_here)));
+}
+
+/// Every operation of the resources, for the OpenAPI document.
+pub fn entries() -> Vec<Entry> {
+    let resources = [
+        keys::docs::entries(),
+        counters::docs::entries(),
+        leases::docs::entries(),
+        limiters::docs::entries(),
+        presence::docs::entries(),
+        operations::docs::entries(),
+    ];
+    resources.concat()
 }
 
 /// Who it is, and no body where none belongs; the question of who comes first.

@@ -4,10 +4,13 @@
 //! caller sees his own keys only, since their records bear his pseudonym. Limits: a key that was used under `/v1` and for a command
 //! names two requests; `/v1` is told first.
 
+pub(super) mod docs;
+
 use actix_web::body::to_bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::super::idempotency::{self, RouteClass};
 use super::super::{path, upstash};
@@ -34,7 +37,8 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 /// What became of a request.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Operation)]
 struct Told {
     /// `executed` or `not_executed`.
     outcome: &'static str,
@@ -44,9 +48,12 @@ struct Told {
 }
 
 /// An answer that was remembered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RememberedAnswer)]
 struct Answer {
     status: u16,
+    /// As it was answered; of a lease only what stays true.
+    #[schema(value_type = Object)]
     body: Box<RawValue>,
 }
 

@@ -4,12 +4,15 @@
 //! member is any name the caller gives it; it is not kept (`resources::presence`), so there is no list of members and nothing
 //! to ask about one. Limits: a sign of life is an hour long at most, and what a crowd costs is one sign of life each.
 
+pub(super) mod docs;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::super::{body, path};
@@ -41,26 +44,33 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 /// The body of a sign of life.
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 struct Beat {
     /// How long the member stays without another one.
     #[validate(range(min = 1, max = TTL_MAX, message = "must be a whole number of seconds from 1 to 3600"))]
+    #[schema(minimum = 1, maximum = 3600)]
     ttl_seconds: u64,
 }
 
 /// A room.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Room)]
 struct Seen {
+    /// Members that have given a sign of life.
     count: u64,
     peak: Peak,
 }
 
 /// The most that were present at once; times are null in a room nobody entered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Peak {
     count: u64,
+    /// When it was reached, as RFC 3339 has it.
+    #[schema(required)]
     at: Option<String>,
+    /// When the room was first entered.
+    #[schema(required)]
     since: Option<String>,
 }
 

@@ -1,0 +1,31 @@
+//! Operations, for the OpenAPI document.
+
+use serde_json::json;
+use utoipa::openapi::HttpMethod;
+use utoipa::openapi::schema::ObjectBuilder;
+
+use super::super::super::openapi::entry::{Entry, path};
+use super::super::super::openapi::failures::{ATOMIC, BODILESS, NAMED, WRITES};
+use super::Told;
+
+const ABOUT: &str = "Asking settles it: after `not_executed` a late arrival with that key is refused (409 `idempotency_key_settled`). A caller \
+                     sees the keys of its own requests only.";
+
+/// Every operation of the resource.
+pub fn entries() -> Vec<Entry> {
+    let key = ObjectBuilder::new().pattern(Some("^[!#-~]{1,255}$"));
+    let get = Entry::new(HttpMethod::Get, "/v1/operations/{key}", "settleOperation", "What became of a request")
+        .about(ABOUT)
+        .tag("operations")
+        .order(600)
+        .parameter(path("key", "The request's Idempotency-Key.", "order-4711", key))
+        .json::<Told>(
+            200,
+            "What became of it, with its answer if it was executed",
+            &[],
+            json!({ "outcome": "not_executed" }),
+        )
+        .fails(&[NAMED, BODILESS, WRITES, ATOMIC]);
+    let head = get.head("settleOperationQuietly", "As GET, without the answer's content");
+    vec![get, head]
+}
