@@ -2,7 +2,7 @@
 //!
 //! Every example in the document is sent, in the order of `x-order`, to one service, and its answer is held against the first answer
 //! the document gives: the status, and the shape of the content. What an earlier answer told (a fencing token) reaches a later request
-//! the way the document says, by its links. Limits: shapes, not values; streams are read to their first event; what random
+//! the way the document says, by its links. Limits: shapes, not values; of streams only status and media type are looked at; what random
 //! requests find is in `tests/e2e/openapi.sh`.
 
 use std::collections::BTreeMap;
