@@ -255,7 +255,8 @@ async fn a_scan_for_everything_tells_types_a_thousand_at_a_time() {
     let scan = &["SCAN", "0", "COUNT", "1000", "WITHTYPE"][..];
     let list = client.pipeline(&[scan, scan, scan]).await;
     for item in list.json().as_array().expect("three items") {
-        assert!(told(&item["result"]).len() >= 1000);
+        assert!(item["result"][1].as_array().is_some_and(|words| words.len() >= 2 * 1000));
+        told(&item["result"]);
     }
 }
 
