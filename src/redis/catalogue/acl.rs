@@ -173,7 +173,10 @@ mod tests {
     fn as_committed_nobody_can_sign_in() {
         let list = acl(&AclOptions::default()).unwrap();
         let lines: Vec<_> = list.lines().collect();
-        assert_eq!(lines[0], "user default off resetpass ~* &* +@all", "off, and able to read its own append-only file");
+        assert_eq!(
+            lines[0], "user default off resetpass ~* &* +@all",
+            "off, and able to read its own append-only file"
+        );
         assert!(lines[1].starts_with(&format!("user collective on #{} ", "0".repeat(64))));
         assert!(lines[2].starts_with("user observer off resetpass ") && !lines[2].contains('~'));
         assert_eq!(lines.len(), 3);
