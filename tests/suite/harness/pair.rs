@@ -33,8 +33,10 @@ pub struct Pair {
 impl Pair {
     /// A primary with a replica that follows.
     pub async fn start(seed: u64) -> Pair {
-        let primary = Redis::start(Options::default().set("repl-diskless-sync-delay", "0")).await;
-        let replica = Redis::start(Options::default()).await;
+        // The list of deploy/redis has no user for a replica.
+        let plain = || Options::default().plain("a pair replicates, for which the list has no user");
+        let primary = Redis::start(plain().set("repl-diskless-sync-delay", "0")).await;
+        let replica = Redis::start(plain()).await;
         let (door, link) = (Proxy::in_front_of(&primary, seed), Proxy::in_front_of(&primary, seed));
         let port = link.address().port().to_string();
         assert_eq!(replica.command(&["REPLICAOF", "127.0.0.1", &port]).await, "OK");
