@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place observability
 
-has promtool || { echo "skipped: promtool is not installed, rules and alerts were not tried"; exit 0; }
+has promtool || skip "promtool is not installed, rules and alerts were not tried"
 
 passed=0
 ok() {
@@ -32,8 +32,8 @@ ok "promtool accepts the configuration and the rules"
 promtool test rules deploy/prometheus/tests/*.test.yml >"$work/check" 2>&1 || fail "the alerts fire and keep silent as tested" "$(cat "$work/check")"
 ok "the alerts fire and keep silent as tested"
 
-[ -r /proc/net/tcp ] || { echo "skipped: without /proc Prometheus' port cannot be found, nothing was scraped"; exit 0; }
-has prometheus || { echo "skipped: prometheus is not installed, nothing was scraped"; exit 0; }
+[ -r /proc/net/tcp ] || skip "without /proc Prometheus' port cannot be found, nothing was scraped"
+has prometheus || skip "prometheus is not installed, nothing was scraped"
 
 # --- A service with few places and a long farewell, and a Prometheus that looks at it every second.
 export COLLECTIVE_LIMITS__CONNECTIONS=24 COLLECTIVE_LIMITS__CONNECTIONS_PER_ADDRESS=24 COLLECTIVE_DRAIN__DELAY=25s
@@ -129,7 +129,6 @@ kill "$crowd_pid" 2>/dev/null || true
 kill -TERM "$gateway"
 must_fire CollectiveNotReady 25
 within 40 gone "$gateway" || fail "the program ends"
-gateway=
 must_fire CollectiveDown 20
 
 # --- Every recording rule and every query of the dashboard had data at some moment of this.

@@ -13,17 +13,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place page
 
-for program in chromium chromium-browser google-chrome; do
-    CHROMIUM=${CHROMIUM:-$(command -v "$program" || true)}
-done
-[ -n "$CHROMIUM" ] || { echo "skipped: Chromium is not installed, nobody looked at the page"; exit 0; }
-has node && has npm || { echo "skipped: node or npm is not installed, nobody looked at the page"; exit 0; }
+find_chromium || skip "Chromium is not installed, nobody looked at the page"
+has node && has npm || skip "node or npm is not installed, nobody looked at the page"
 install_node_packages tests/e2e/page || exit 0
 
 start_service
 mkdir -p "$place/shots"
 rm -f "$place/shots"/*.png
-export CHROMIUM PUBLIC="$public" OPERATOR="$operator" TOKEN="$token" REDIS_PID="$redis" GATEWAY_PID="$gateway" SHOTS="$place/shots"
+export PUBLIC="$public" OPERATOR="$operator" TOKEN="$token" REDIS_PID="$redis" GATEWAY_PID="$gateway" SHOTS="$place/shots"
 (cd "$place" && node --test --test-timeout=120000 --test-reporter=spec test/page.test.mjs) ||
     fail "the page is what it should be" "screenshots: $place/shots"
 echo "screenshots: $place/shots"

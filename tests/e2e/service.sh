@@ -1,29 +1,28 @@
 #!/usr/bin/env bash
 # What the end-to-end scripts share that need the program running: `source tests/e2e/service.sh` from the project's root,
-# with `binary` set. Starts it on free ports with a Redis of its own, and ends both by their ids.
+# with `binary` set. Starts it on free ports with a Redis of its own, as often as it is asked to, and ends all by their ids.
 #
-# Sets: work (a directory that is removed at the end), place (the suite's directory below target), gateway, redis, public,
-# operator, token. Limits: one service a script.
+# Sets: work (a directory that is removed at the end), place (the suite's directory below target) and, for the program started
+# last, gateway, redis, public, operator, token. Limits: what a program prints goes below $work, and its end is shown by `fail`.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
 # Not below $TMPDIR: a unix socket's path may have 107 bytes at most.
 work=$(mktemp -d /tmp/collective-e2e.XXXXXX)
-gateway=
+gateways=()
 others=()
 
 cleanup() {
     local pid
     for pid in "${others[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
     for pid in "${others[@]}"; do within 5 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
-    if [ -n "$gateway" ]; then
-        local server
-        server=$(cat "$work/data/redis.pid" 2>/dev/null) && kill -CONT "$server" 2>/dev/null || true
-        # Asked, so that it ends its Redis; that Redis is ended by its id if it is still there.
-        kill -TERM "$gateway" 2>/dev/null || true
-        within 35 gone "$gateway" || kill -KILL "$gateway" 2>/dev/null || true
-        [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
-    fi
+    local servers
+    servers=$(cat "$work"/*/redis.pid 2>/dev/null) || true
+    # Asked, so that each ends its Redis; that Redis is ended by its id if it is still there.
+    for pid in $servers; do kill -CONT "$pid" 2>/dev/null || true; done
+    for pid in "${gateways[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${gateways[@]}"; do within 35 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
+    for pid in $servers; do kill -KILL "$pid" 2>/dev/null || true; done
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -46,8 +45,26 @@ fail() {
     echo "not ok - $1"
     [ $# -lt 2 ] || printf '    %s\n' "${@:2}"
     echo "--- last lines of the program"
-    tail -n 20 "$work/err" 2>/dev/null || true
+    tail -n 20 "$work"/*.err 2>/dev/null || true
     exit 1
+}
+
+# skip REASON...: says so and ends the script, which has failed at nothing.
+skip() {
+    echo "skipped: $*"
+    exit 0
+}
+
+# find_chromium: sets and exports CHROMIUM, a path, unless it names a browser already. Fails if there is none.
+find_chromium() {
+    local name
+    for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+        [ -n "$name" ] && has "$name" || continue
+        CHROMIUM=$(command -v "$name")
+        export CHROMIUM
+        return 0
+    done
+    return 1
 }
 
 # make_place NAME: where this suite keeps what it installs and makes.
@@ -57,41 +74,67 @@ make_place() {
     place=$(realpath "$place")
 }
 
+# start_service [NAME [VARIABLE=VALUE...]]: a program with a Redis of its own, its data in $work/NAME.
 start_service() {
-    local line
-    : >"$work/out"
-    COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/data" \
-        "$binary" serve >"$work/out" 2>"$work/err" </dev/null &
+    local name=${1:-data} line
+    [ $# -eq 0 ] || shift
+    : >"$work/$name.out"
+    env COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/$name" "$@" \
+        "$binary" serve >"$work/$name.out" 2>"$work/$name.err" </dev/null &
     gateway=$!
-    within 20 grep -q '^listening public=' "$work/out" || fail "the program starts"
-    line=$(grep -m 1 '^listening public=' "$work/out")
+    gateways+=("$gateway")
+    within 20 grep -q '^listening public=' "$work/$name.out" || fail "the program starts"
+    line=$(grep -m 1 '^listening public=' "$work/$name.out")
     public=$(sed -E 's/.*public=([^ ]+).*/\1/' <<<"$line")
     operator=$(sed -E 's/.*operator=([^ ]+).*/\1/' <<<"$line")
     within 20 started || fail "start-up finishes"
-    within 10 test -s "$work/data/redis.pid" || fail "it has a Redis of its own"
-    redis=$(cat "$work/data/redis.pid")
-    token=$(cat "$work/data/root-token")
+    within 10 test -s "$work/$name/redis.pid" || fail "it has a Redis of its own"
+    redis=$(cat "$work/$name/redis.pid")
+    token=$(cat "$work/$name/root-token" 2>/dev/null) || true # there is none where the script brought one
 }
 
-# An installation that failed because nobody could be reached is no fault of ours; any other is.
+# An installation that failed because nobody could be reached, or nothing is made for this machine, is no fault of ours; any other is.
 unreachable() {
-    grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EAI_AGAIN' "$1"
+    grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EAI_AGAIN|NewConnectionError|ConnectTimeout|Network is unreachable|No matching distribution found' "$1"
 }
 
-# install_node_packages DIRECTORY: what package.json of DIRECTORY asks for, beside a copy of its tests in $place; once for
-# each content of the lock file. Fails with `skipped:` said when nobody could be reached.
-install_node_packages() {
-    rm -rf "$place/test"
-    cp -R "$1" "$place/test"
-    cp "$1/package.json" "$1/package-lock.json" "$place/"
-    cmp -s "$place/package-lock.json" "$place/installed" && return 0
-    rm -f "$place/installed"
-    if npm --prefix "$place" ci --ignore-scripts --no-audit --no-fund >"$work/install" 2>&1; then
-        cp "$place/package-lock.json" "$place/installed"
+# install_once WHAT LOCK COMMAND...: runs it in $place, once for each content of the lock file. Fails with `skipped:` said when
+# nobody could be reached.
+install_once() {
+    local what=$1 lock=$2
+    shift 2
+    local stamp="$place/installed-${lock##*/}"
+    cmp -s "$lock" "$stamp" && return 0
+    rm -f "$stamp"
+    if "$@" >"$work/install" 2>&1; then
+        cp "$lock" "$stamp"
         return 0
     fi
     tail -n 20 "$work/install"
-    unreachable "$work/install" || fail "the packages of $1 can be installed"
-    echo "skipped: the packages of $1 could not be fetched from here"
+    unreachable "$work/install" || fail "$what can be installed"
+    echo "skipped: $what could not be fetched from here"
     return 1
+}
+
+# install_node_packages DIRECTORY [OPTION...]: what package.json of DIRECTORY asks for, beside a copy of its tests in $place, so that
+# node finds node_modules beside them and nothing is written into the sources.
+install_node_packages() {
+    local from=$1
+    shift
+    rm -rf "$place/test"
+    cp -R "$from" "$place/test"
+    cp "$from/package.json" "$from/package-lock.json" "$place/"
+    install_once "the packages of $from" "$place/package-lock.json" \
+        npm --prefix "$place" ci --ignore-scripts --no-audit --no-fund "$@"
+}
+
+# install_python_packages REQUIREMENTS: exactly those, by hash, into $place/venv.
+install_python_packages() {
+    install_once "the packages of $1" "$1" python_packages "$place/venv" "$1"
+}
+
+python_packages() {
+    python3 -m venv --clear "$1" &&
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+            --requirement "$2"
 }
