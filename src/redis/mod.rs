@@ -61,6 +61,12 @@ pub use tls::{Tls, TlsError, TlsFiles, TlsRole};
 pub use transaction::{Ending, Transaction, cause};
 pub use writes::{Interest, Touched, Witness, Writes};
 
+/// What the driver makes of RESP bytes: the values that other rooms' tests must be able to meet.
+#[cfg(test)]
+pub fn reply_of_bytes(bytes: &[u8]) -> Option<Reply> {
+    redis_rs::parse_redis_value(bytes).ok()
+}
+
 /// A definite answer and how many attempts it took.
 #[derive(Debug)]
 pub struct Answer<R> {

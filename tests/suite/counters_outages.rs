@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually};
-use crate::keys::{patient, problem};
+use crate::keys::{patient, persistent, problem};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -61,12 +61,7 @@ async fn an_increment_whose_reply_is_lost_is_unknown_and_made_once() {
 async fn a_question_about_an_operation_is_asked_again_when_its_reply_is_lost() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 62);
-    let app = patient(&proxy.url())
-        .set("breaker.slow_call_after", "2s")
-        .set("attempt.timeout", "3s")
-        .set("retry.attempts", 6)
-        .start()
-        .await;
+    let app = persistent(&proxy.url()).start().await;
     let client = app.client();
     client.settled().await;
     proxy.only(&["FCALL"]);

@@ -28,6 +28,12 @@ pub fn patient(url: &str) -> Builder {
         .set("breaker.stall_after", "20s")
 }
 
+/// As patient, and it tries six times: for links on which three losses in a row are to be expected.
+pub fn persistent(url: &str) -> Builder {
+    // Six attempts must fit into the request's time.
+    patient(url).set("breaker.slow_call_after", "2s").set("attempt.timeout", "3s").set("retry.attempts", 6)
+}
+
 async fn service() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
     let app = patient(&redis.url()).start().await;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up};
-use crate::keys::{patient, problem};
+use crate::keys::{patient, persistent, problem};
 use crate::leases::{acquire, audit, contend, release, release_in_the_end, renew, token};
 
 /// Much longer than any wait here.
@@ -91,12 +91,7 @@ async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
 async fn whoever_loses_the_reply_to_his_own_acquisition_still_gets_it() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 41);
-    let app = patient(&proxy.url())
-        .set("breaker.slow_call_after", "2s")
-        .set("attempt.timeout", "3s")
-        .set("retry.attempts", 6)
-        .start()
-        .await;
+    let app = persistent(&proxy.url()).start().await;
     let client = app.client();
     assert!(acquire(&client, "warm", "a", 1000).await.is_success());
     proxy.only(&["FCALL"]);
@@ -143,12 +138,7 @@ async fn an_acquisition_that_stays_ambiguous_is_unknown_and_taken_back() {
 async fn with_an_idempotency_key_an_ambiguous_acquisition_waits_for_its_author() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 43);
-    let app = patient(&proxy.url())
-        .set("breaker.slow_call_after", "2s")
-        .set("attempt.timeout", "3s")
-        .set("retry.attempts", 6)
-        .start()
-        .await;
+    let app = persistent(&proxy.url()).start().await;
     let client = app.client();
     assert!(acquire(&client, "warm", "a", 1000).await.is_success());
     proxy.only(&["FCALL"]);

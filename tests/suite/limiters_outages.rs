@@ -5,6 +5,8 @@
 //!
 //! Limits: three instances are three processes on one machine, with one clock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,6 +17,8 @@ use crate::limiters::{daily, take};
 
 /// Longest wait for the breakers to notice, and for service to return.
 const SOON: Duration = Duration::from_secs(10);
+/// Longest wait for some hundred grants at sixty a second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same numbers with another policy.
 fn on_outage(numbers: &Value, policy: &str) -> Value {
@@ -173,6 +177,36 @@ async fn an_idempotency_key_settles_a_take_even_after_it_ended_unknown() {
     assert_eq!(remaining(&client, "l").await, 9);
 }
 
+/// Takes that were granted, by who decided.
+#[derive(Default)]
+struct Tally {
+    by_redis: AtomicU64,
+    alone: AtomicU64,
+}
+
+impl Tally {
+    fn note(&self, told: &Value) {
+        if told["allowed"] == true {
+            let alone = told["decided_by"] == "local";
+            if alone { &self.alone } else { &self.by_redis }.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn by_redis(&self) -> u64 {
+        self.by_redis.load(Relaxed)
+    }
+
+    fn alone(&self) -> u64 {
+        self.alone.load(Relaxed)
+    }
+
+    /// Waits until so many more were granted.
+    async fn until(&self, count: impl Fn(&Self) -> u64, more: u64) {
+        let goal = count(self) + more;
+        eventually(PATIENCE, async || count(self) >= goal).await;
+    }
+}
+
 /// What three instances grant together while Redis goes and comes back, in tokens, and for how long it was measured.
 async fn three_instances_through(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis)) {
     let redis = Redis::start(Options::default().durable()).await;
@@ -185,30 +219,30 @@ async fn three_instances_through(down: impl AsyncFn(&Redis), up: impl AsyncFn(&R
         eventually(SOON, async || client.metric("collective_instances", &[]).await == Some(3.0)).await;
     }
     let body = json!({ "capacity": 60, "refill": 60, "per": "1s", "on_outage": "local" });
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
     let start = Instant::now();
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..12 {
-        let (client, body, stop) = (apps[caller % 3].client(), body.clone(), stop.clone());
+        let (client, body) = (apps[caller % 3].client(), body.clone());
+        let (stop, tally) = (stop.clone(), tally.clone());
         callers.spawn(async move {
-            let (mut random, mut granted, mut alone) = (fastrand::Rng::with_seed(caller as u64), 0_u64, 0_u64);
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let told = take(&client, "l", &body).await.json();
-                granted += u64::from(told["allowed"] == true);
-                alone += u64::from(told["allowed"] == true && told["decided_by"] == "local");
+            let mut random = fastrand::Rng::with_seed(caller as u64);
+            while !stop.load(Relaxed) {
+                tally.note(&take(&client, "l", &body).await.json());
+                // The pace of a caller, not a wait for anything.
                 tokio::time::sleep(Duration::from_millis(random.u64(10..50))).await;
             }
-            (granted, alone)
         });
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // More than a full limiter each time, so that its refill decides.
+    tally.until(|tally| tally.by_redis(), 150).await;
     down(&redis).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tally.until(|tally| tally.alone(), 240).await;
     up(&redis).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let all = callers.join_all().await;
-    let (granted, alone) = all.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    tally.until(|tally| tally.by_redis(), 150).await;
+    stop.store(true, Relaxed);
+    callers.join_all().await;
+    let (granted, alone) = (tally.by_redis() + tally.alone(), tally.alone());
     let bound = 60.0 + 60.0 * start.elapsed().as_secs_f64();
     println!("{granted} granted, {alone} of them alone, the bound is {bound:.0}");
     assert!(granted as f64 <= 1.1 * bound, "{granted} of {bound}");

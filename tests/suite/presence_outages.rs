@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{App, Options, Proxy, Redis, eventually};
-use crate::keys::{patient, problem};
+use crate::keys::{persistent, problem};
 use crate::presence::{beat, counts, leave};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -16,12 +16,7 @@ const SOON: Duration = Duration::from_secs(15);
 async fn signs_of_life_are_sent_again_when_the_reply_is_lost() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 51);
-    let app = patient(&proxy.url())
-        .set("breaker.slow_call_after", "2s")
-        .set("attempt.timeout", "3s")
-        .set("retry.attempts", 6)
-        .start()
-        .await;
+    let app = persistent(&proxy.url()).start().await;
     let client = app.client();
     assert_eq!(beat(&client, "warm/m", 60).await.status, 204);
     proxy.only(&["FCALL", "FCALL_RO"]);

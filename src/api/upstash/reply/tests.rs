@@ -20,7 +20,7 @@ fn base64(reply: Reply) -> String {
 
 /// What the driver makes of RESP bytes: the values these functions really meet.
 fn resp(bytes: &[u8]) -> Reply {
-    redis_rs::parse_redis_value(bytes).expect("RESP")
+    crate::redis::reply_of_bytes(bytes).expect("RESP")
 }
 
 fn bulk(bytes: &[u8]) -> Reply {
