@@ -167,28 +167,40 @@ fn begin(conversation: &Rc<Conversation>, request: &mut ServiceRequest) -> Turn 
 
 /// The route's template for metrics, from the path alone.
 fn route(path: &str) -> Route {
-    match path {
-        "/v1/keys" => Route::Keys,
-        _ if path.starts_with("/v1/keys/") => Route::Key,
-        _ if path.starts_with("/v1/counters/") && path.ends_with("/increment") => Route::CounterIncrement,
-        _ if path.starts_with("/v1/counters/") => Route::Counter,
-        _ if path.starts_with("/v1/limiters/") && path.ends_with("/take") => Route::LimiterTake,
-        _ if path.starts_with("/v1/limiters/") => Route::Limiter,
-        _ if path.starts_with("/v1/operations/") => Route::Operation,
-        _ if path.starts_with("/v1/leases/") && path.ends_with("/renew") => Route::LeaseRenewal,
-        _ if path.starts_with("/v1/leases/") => Route::Lease,
-        _ if path.starts_with("/v1/presence/") && path.matches('/').count() > 3 => Route::PresenceMember,
-        _ if path.starts_with("/v1/presence/") => Route::Presence,
-        _ if Surface::of(path) == Surface::Documents => Route::Unmatched,
-        // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
-        _ => match dialect::route(path) {
-            dialect::Route::Root => Route::CommandBody,
-            dialect::Route::Pipeline => Route::Pipeline,
-            dialect::Route::MultiExec => Route::MultiExec,
-            dialect::Route::Subscribe(_) => Route::Subscribe,
-            dialect::Route::PatternSubscribe(_) => Route::PatternSubscribe,
-            dialect::Route::Monitor | dialect::Route::Command(_) => Route::CommandPath,
-        },
+    if let Some(below) = path.strip_prefix("/v1/") {
+        return resource(below);
+    }
+    if Surface::of(path) == Surface::Documents {
+        return Route::Unmatched;
+    }
+    // The dialect tells its own apart, forgiving the slashes and the case of careless SDKs.
+    match dialect::route(path) {
+        dialect::Route::Root => Route::CommandBody,
+        dialect::Route::Pipeline => Route::Pipeline,
+        dialect::Route::MultiExec => Route::MultiExec,
+        dialect::Route::Subscribe(_) => Route::Subscribe,
+        dialect::Route::PatternSubscribe(_) => Route::PatternSubscribe,
+        dialect::Route::Monitor | dialect::Route::Command(_) => Route::CommandPath,
+    }
+}
+
+/// The template of what is below `/v1/`: the resource, and the verb that a path ends with.
+fn resource(below: &str) -> Route {
+    let Some((resource, name)) = below.split_once('/') else {
+        return if below == "keys" { Route::Keys } else { Route::Unmatched };
+    };
+    match resource {
+        "keys" => Route::Key,
+        "counters" if name.ends_with("/increment") => Route::CounterIncrement,
+        "counters" => Route::Counter,
+        "limiters" if name.ends_with("/take") => Route::LimiterTake,
+        "limiters" => Route::Limiter,
+        "operations" => Route::Operation,
+        "leases" if name.ends_with("/renew") => Route::LeaseRenewal,
+        "leases" => Route::Lease,
+        "presence" if name.contains('/') => Route::PresenceMember,
+        "presence" => Route::Presence,
+        _ => Route::Unmatched,
     }
 }
 
