@@ -212,14 +212,21 @@ async fn an_old_service_works_on_a_newer_schema_and_leaves_it_alone() {
     assert_eq!(migrate(&redis, None).await.0, Some(0));
     let list = redis.command(&["FUNCTION", "LIST", "LIBRARYNAME", LIBRARY, "WITHCODE"]).await;
     let Reply::Bulk(code) = &list.items()[0].items()[7] else { panic!("{list:?}") };
-    let newer = format!("{}define('later', function() return {{'ok'}} end)\n", String::from_utf8_lossy(code));
+    let ours = String::from_utf8_lossy(code);
+    let body = ours.splitn(3, '\n').last().expect("what comes after the name and the seal");
+    let body = format!("{body}define('later', function() return {{'ok'}} end)\n");
+    let newer = format!("#!lua name={LIBRARY}\n-- sha256 {}\n{body}", digest(&body));
     redis.command(&["FUNCTION", "LOAD", "REPLACE", &newer]).await;
-    redis.command(&["HSET", RECORD, "9999_later", "applied 0000", "library", &digest(&newer)]).await;
+    redis.command(&["HSET", RECORD, "9999_later", "applied 0000"]).await;
     let old = patient(&redis.url()).start().await;
     assert_eq!(bounded(&old.client()).await.status, 200);
     assert_eq!(migrate(&redis, None).await, (Some(0), "nothing to do: every migration is applied\n".to_owned()));
-    assert_eq!(redis.command(&["FCALL", "collective_v1_later", "0", "", ""]).await.items().len(), 2);
+    assert_eq!(redis.command(&["FCALL", "collective_v1_later", "0", "", "", ""]).await.items().len(), 2);
     assert!(migrate(&redis, Some("--status")).await.1.contains("9999_later"));
+    // A replica of the old version that was paused while it applied goes on now: nobody is locked out by that.
+    redis.command(&["FUNCTION", "LOAD", "REPLACE", &ours]).await;
+    assert_eq!(migrate(&redis, None).await, (Some(0), "nothing to do: every migration is applied\n".to_owned()));
+    assert_eq!(bounded(&old.client()).await.status, 200);
     // If the newer functions are lost, the older ones come back: enough for the old service, and the new one adds its own.
     redis.command(&["FUNCTION", "FLUSH"]).await;
     assert_eq!(bounded(&old.client()).await.status, 200);

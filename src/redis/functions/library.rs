@@ -1,8 +1,10 @@
 //! The library of functions: its parts as they lie in `migrations/`, their checksums, and the code Redis is given.
 //!
 //! One library per contract version, loaded as a whole: each migration adds a part, so the library of a later release has every
-//! function of an earlier one, and both releases can serve from it side by side (expand, then contract). Limits: the parts are
-//! in the program; nothing is read from disk when it runs.
+//! function of an earlier one, and both releases can serve from it side by side (expand, then contract). The library carries the
+//! checksum of its own code, so that whoever finds one can tell, by it alone, whether one of our programs made it: nothing kept
+//! beside it can be out of step with it. Limits: the parts are in the program; nothing is read from disk when it runs. The
+//! checksum tells an accident, not an attack.
 
 use sha2::{Digest, Sha256};
 
@@ -36,11 +38,19 @@ parts![
     "0007_limiters"
 ];
 
+/// What stands before the checksum, in the second line of the code.
+const SEAL: &str = "-- sha256 ";
+
 /// What Redis is given.
 pub(super) fn code(parts: &[Part]) -> String {
-    let mut code = format!("#!lua name={NAME}\n");
-    parts.iter().for_each(|part| code.push_str(part.source));
-    code
+    let body: String = parts.iter().map(|part| part.source).collect();
+    format!("#!lua name={NAME}\n{SEAL}{}\n{body}", checksum(body.as_bytes()))
+}
+
+/// Whether this code is as one of our programs made it, of whatever version.
+pub(super) fn is_sealed(code: &str) -> bool {
+    let sealed = code.split_once('\n').and_then(|(_, rest)| rest.strip_prefix(SEAL)?.split_once('\n'));
+    sealed.is_some_and(|(sum, body)| sum == checksum(body.as_bytes()))
 }
 
 /// The names of the functions the parts register.
@@ -73,6 +83,17 @@ mod tests {
         for (place, part) in PARTS.iter().enumerate() {
             assert!(part.id.starts_with(&format!("{:04}_", place + 1)), "{} leaves a gap", part.id);
             assert!(part.source.starts_with("-- ") && part.source.ends_with('\n'), "{} says what it is for", part.id);
+        }
+    }
+
+    #[test]
+    fn a_library_tells_by_itself_whether_it_was_changed() {
+        let code = code(PARTS);
+        assert!(is_sealed(&code));
+        for changed in
+            [code.replacen("return", "error", 1), format!("{code} "), code.replacen(SEAL, "-- ", 1), String::new()]
+        {
+            assert!(!is_sealed(&changed));
         }
     }
 

@@ -3,14 +3,14 @@
 //! Many replicas start at once, so one applies under a lock with a lease while the others wait for the record to be complete. The
 //! load itself is one atomic command and gives the same result however often it runs: a replica that was killed half way
 //! leaves `applying` behind, and the next one does it again once the lease is over. Even one that was paused beyond its lease
-//! can only load an older library; whoever misses a function then applies again. Limits: a refusal is for people; nothing is
-//! repaired without being asked to.
+//! can only load an older library, which tells by itself that it is ours; whoever misses a function then applies again. Limits:
+//! a refusal is for people; nothing is repaired without being asked to.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::library::{self, PARTS};
-use super::survey::{Entry, LIBRARY, Progress, Refusal, Survey, Verdict};
+use super::survey::{Entry, Library, Progress, Refusal, Survey, Verdict};
 use crate::redis::catalogue::Class;
 use crate::redis::error::{Error, Meaning, meaning};
 use crate::redis::{Command, Gateway, Reply};
@@ -127,25 +127,24 @@ impl<'a> Migrator<'a> {
     }
 
     async fn load(&self) -> Result<(), Obstacle> {
-        self.record(Progress::Applying, None).await?;
+        self.record(Progress::Applying).await?;
         let code = library::code(PARTS);
         match self.ask(&[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]).await {
-            Ok(_) => self.record(Progress::Applied, Some(library::checksum(code.as_bytes()))).await,
+            Ok(_) => self.record(Progress::Applied).await,
             Err(Obstacle::Refused(refusal @ Refusal::Rejected(_))) => {
-                self.record(Progress::Failed, None).await?;
+                self.record(Progress::Failed).await?;
                 Err(Obstacle::Refused(refusal))
             }
             Err(other) => Err(other),
         }
     }
 
-    async fn record(&self, progress: Progress, library: Option<String>) -> Result<(), Obstacle> {
+    async fn record(&self, progress: Progress) -> Result<(), Obstacle> {
         let mut words = vec!["HSET".to_owned(), RECORD.to_owned()];
         for part in PARTS {
             let entry = Entry { progress, checksum: library::checksum(part.source.as_bytes()) };
             words.extend([part.id.to_owned(), entry.line()]);
         }
-        words.extend(library.into_iter().flat_map(|sum| [LIBRARY.to_owned(), sum]));
         let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
         self.ask(&words).await.map(drop)
     }
@@ -231,11 +230,11 @@ fn member<'a>(list: &'a Reply, name: &str) -> Option<&'a Reply> {
     pairs.find(|[known, _]| text(known).as_deref() == Some(name)).map(|[_, value]| value)
 }
 
-/// Checksum and function names of the one library in `FUNCTION LIST`'s answer.
-fn library_of(list: &Reply) -> Option<(String, Vec<String>)> {
+/// The one library in `FUNCTION LIST`'s answer.
+fn library_of(list: &Reply) -> Option<Library> {
     let library = items(list).first()?;
     let code = member(library, "library_code").and_then(text).unwrap_or_default();
     let functions = member(library, "functions").map(items).unwrap_or_default();
-    let names = functions.iter().filter_map(|function| member(function, "name").and_then(text)).collect();
-    Some((library::checksum(code.as_bytes()), names))
+    let functions = functions.iter().filter_map(|function| member(function, "name").and_then(text)).collect();
+    Some(Library { sealed: library::is_sealed(&code), functions })
 }

@@ -9,9 +9,6 @@ use std::fmt;
 
 use super::library::{self, Part};
 
-/// The field of the record that holds the checksum of the library as it was loaded.
-pub(super) const LIBRARY: &str = "library";
-
 /// How far one migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -65,10 +62,17 @@ pub struct Survey {
     pub entries: BTreeMap<String, Entry>,
     /// A line of the record that cannot be read, by its field.
     pub unreadable: Option<String>,
-    /// Checksum of the library when it was loaded.
-    pub loaded: Option<String>,
-    /// Checksum of the library's code and the names of its functions, if it is there.
-    pub library: Option<(String, Vec<String>)>,
+    /// The library, if it is there.
+    pub library: Option<Library>,
+}
+
+/// The library as Redis has it.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Whether it is as one of our programs made it.
+    pub sealed: bool,
+    /// The names of its functions.
+    pub functions: Vec<String>,
 }
 
 /// What follows from a survey.
@@ -93,7 +97,7 @@ pub enum Refusal {
     Stranger(String),
     /// A line of the record means nothing.
     Unreadable(String),
-    /// The library is not the one that was loaded.
+    /// The library is none that one of our programs made.
     Altered,
     /// Redis did not take the library.
     Rejected(String),
@@ -139,13 +143,12 @@ impl fmt::Display for Refusal {
 
 impl Survey {
     /// Reads the record's fields and the library.
-    pub fn of(fields: &[(String, String)], library: Option<(String, Vec<String>)>) -> Self {
+    pub fn of(fields: &[(String, String)], library: Option<Library>) -> Self {
         let mut survey = Self { library, ..Self::default() };
         for (field, line) in fields {
-            match (field.as_str(), Entry::read(line)) {
-                (LIBRARY, _) => survey.loaded = Some(line.clone()),
-                (_, Some(entry)) => drop(survey.entries.insert(field.clone(), entry)),
-                (_, None) => survey.unreadable = Some(field.clone()),
+            match Entry::read(line) {
+                Some(entry) => drop(survey.entries.insert(field.clone(), entry)),
+                None => survey.unreadable = Some(field.clone()),
             }
         }
         survey
@@ -171,7 +174,7 @@ impl Survey {
             return Verdict::Refuse(refusal);
         }
         let applied = parts.iter().all(|part| self.progress(part.id) == Some(Progress::Applied));
-        let there = |name: &String| self.library.as_ref().is_some_and(|(_, functions)| functions.contains(name));
+        let there = |name: &String| self.library.as_ref().is_some_and(|library| library.functions.contains(name));
         let complete = library::functions(parts).iter().all(there);
         if applied && complete { Verdict::Current } else { Verdict::Apply }
     }
@@ -194,9 +197,7 @@ impl Survey {
         if let Some(id) = self.entries.keys().find(|id| id.as_str() < newest && !known(id)) {
             return Some(Refusal::Stranger(id.clone()));
         }
-        let under_way = self.entries.values().any(|entry| entry.progress == Progress::Applying);
-        let (Some(loaded), Some((there, _)), false) = (&self.loaded, &self.library, under_way) else { return None };
-        (loaded != there).then_some(Refusal::Altered)
+        self.library.as_ref().is_some_and(|library| !library.sealed).then_some(Refusal::Altered)
     }
 }
 
@@ -212,14 +213,11 @@ mod tests {
         (part.id.to_owned(), entry.line())
     }
 
-    type Library = Option<(String, Vec<String>)>;
-
-    fn loaded(parts: &[Part]) -> (Library, (String, String)) {
-        let sum = library::checksum(library::code(parts).as_bytes());
-        (Some((sum.clone(), library::functions(parts))), (LIBRARY.to_owned(), sum))
+    fn loaded(parts: &[Part]) -> Option<Library> {
+        Some(Library { sealed: true, functions: library::functions(parts) })
     }
 
-    fn survey(fields: &[(String, String)], library: Library) -> Survey {
+    fn survey(fields: &[(String, String)], library: Option<Library>) -> Survey {
         Survey::of(fields, library)
     }
 
@@ -230,42 +228,37 @@ mod tests {
 
     #[test]
     fn what_is_all_there_is_left_alone_also_by_an_older_version() {
-        let (library, sum) = loaded(&[ONE, TWO]);
-        let whole = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO), sum], library);
+        let whole = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO)], loaded(&[ONE, TWO]));
         assert_eq!(whole.verdict(&[ONE, TWO]), Verdict::Current);
         assert_eq!(whole.verdict(&[ONE]), Verdict::Current);
     }
 
     #[test]
     fn a_newer_version_adds_its_part() {
-        let (library, sum) = loaded(&[ONE]);
-        assert_eq!(survey(&[line(Progress::Applied, ONE), sum], library).verdict(&[ONE, TWO]), Verdict::Apply);
+        assert_eq!(survey(&[line(Progress::Applied, ONE)], loaded(&[ONE])).verdict(&[ONE, TWO]), Verdict::Apply);
     }
 
     #[test]
     fn a_lost_library_is_loaded_again_whatever_the_record_says() {
-        let (_, sum) = loaded(&[ONE, TWO]);
-        let lost = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO), sum], None);
+        let lost = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO)], None);
         assert_eq!(lost.verdict(&[ONE, TWO]), Verdict::Apply);
         assert_eq!(lost.verdict(&[ONE]), Verdict::Apply);
     }
 
     #[test]
     fn an_older_library_under_a_newer_record_is_loaded_again() {
-        let (library, sum) = loaded(&[ONE]);
-        let older = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO), sum], library);
+        // As a replica leaves it that was paused beyond its lease and then loaded what it had.
+        let older = survey(&[line(Progress::Applied, ONE), line(Progress::Applied, TWO)], loaded(&[ONE]));
         assert_eq!(older.verdict(&[ONE, TWO]), Verdict::Apply);
+        assert_eq!(older.verdict(&[ONE]), Verdict::Current);
     }
 
     #[test]
     fn what_was_begun_is_done_again() {
-        let (library, sum) = loaded(&[ONE]);
-        let begun = survey(&[line(Progress::Applied, ONE), line(Progress::Applying, TWO), sum], library);
-        assert_eq!(begun.verdict(&[ONE, TWO]), Verdict::Apply);
-        let (library, _) = loaded(&[ONE, TWO]);
-        let (_, old_sum) = loaded(&[ONE]);
-        let nearly = survey(&[line(Progress::Applied, ONE), line(Progress::Applying, TWO), old_sum], library);
-        assert_eq!(nearly.verdict(&[ONE, TWO]), Verdict::Apply);
+        let fields = [line(Progress::Applied, ONE), line(Progress::Applying, TWO)];
+        for library in [loaded(&[ONE]), loaded(&[ONE, TWO]), None] {
+            assert_eq!(survey(&fields, library).verdict(&[ONE, TWO]), Verdict::Apply);
+        }
     }
 
     #[test]
@@ -281,8 +274,8 @@ mod tests {
         assert_eq!(refusal(&[stranger], None), Refusal::Stranger("0001_other".into()));
         let torn = ("0001_one".to_owned(), "appl".to_owned());
         assert_eq!(refusal(&[torn], None), Refusal::Unreadable("0001_one".into()));
-        let (_, sum) = loaded(&[ONE]);
-        let other = Some(("00".to_owned(), vec![]));
-        assert_eq!(refusal(&[line(Progress::Applied, ONE), sum], other), Refusal::Altered);
+        let other = Some(Library { sealed: false, functions: library::functions(&[ONE, TWO]) });
+        assert_eq!(refusal(&[line(Progress::Applied, ONE)], other.clone()), Refusal::Altered);
+        assert_eq!(refusal(&[line(Progress::Applying, ONE)], other), Refusal::Altered);
     }
 }
