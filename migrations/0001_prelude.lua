@@ -4,18 +4,27 @@
 -- never changed: a new one is added. A function validates before it writes, so that none ends half way; refusals come back as
 -- words, and an error raised in here is a bug.
 --
--- Calling: FCALL collective_v1_<name> <n> key... [record] <fingerprint> <lifetime_ms> argument...
+-- Calling: FCALL collective_v1_<name> <n> key... [record] <fingerprint> <lifetime_ms> <not_after_us> argument...
 -- With a fingerprint the last key is the record of this very request: its effect and its record are written together, and a
 -- second arrival gets the first one's answer. Answers: {'done', reply}, {'replayed', reply}, {'mismatch'} (same record, other
--- request), {'settled'} (the record was settled as not executed, and stays so). An answer that does not keep, such as one that tells
--- what is left of a time, is freshened with `again(keys, args, reply)` before it is told again.
+-- request), {'settled'} (the record was settled as not executed, and stays so), {'late'}: it arrived after `not_after_us` of Redis'
+-- clock ('' = never too late) and found no record, so nothing was done. An arrival that lay in a frozen server's socket meanwhile
+-- cannot tell whether an earlier one had its effect, since the record of that lives no longer than it can be needed. An answer
+-- that does not keep, such as one that tells what is left of a time, is freshened with `again(keys, args, reply)` before it is
+-- told again.
 
 -- The fingerprint of a record that was settled. No request has it.
 local SETTLED = 'settled'
 
+-- Redis' clock in whole microseconds. Exact: 2^53 of them last until the year 2255.
+local function now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
 local function once(name, body, again)
   return function(keys, args)
-    local fingerprint, lifetime = table.remove(args, 1), table.remove(args, 1)
+    local fingerprint, lifetime, not_after = table.remove(args, 1), table.remove(args, 1), table.remove(args, 1)
     if fingerprint == '' then
       return {'done', body(keys, args)}
     end
@@ -30,6 +39,9 @@ local function once(name, body, again)
         return {'mismatch'}
       end
       return {'replayed', again and again(keys, args, reply) or reply}
+    end
+    if not_after ~= '' and now_us() > tonumber(not_after) then
+      return {'late'}
     end
     local reply = body(keys, args)
     -- 'fenced' was decided about who asked and not about the request: the next holder may make it under the same record.
@@ -63,12 +75,6 @@ end
 -- For functions that change nothing: no record, the answer as it is, and callable with FCALL_RO.
 local function define_read(name, body)
   redis.register_function{function_name = 'collective_v1_' .. name, callback = body, flags = {'no-writes'}}
-end
-
--- Redis' clock in whole microseconds. Exact: 2^53 of them last until the year 2255.
-local function now_us()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
 -- A whole number without exponent, as text.

@@ -17,6 +17,7 @@ use super::fence;
 use super::functions::Functions;
 use super::instances::Instances;
 use super::link::Link;
+use super::server_time::ServerTime;
 use super::settings::Settings;
 use super::subscriptions::{self, Line, Subscriptions};
 use super::writes::Writes;
@@ -44,6 +45,7 @@ pub struct Endpoint {
     pub(super) metrics: Arc<Metrics>,
     pub(super) budget: RetryBudget,
     pub(super) health: Health,
+    pub(super) time: ServerTime,
     address: Address,
     read: Breaker,
     write: Breaker,
@@ -150,6 +152,7 @@ impl Endpoint {
             settings,
             metrics,
             health: Health::default(),
+            time: ServerTime::default(),
             links: Mutex::default(),
             unfenced: Mutex::default(),
             bulkheads: Mutex::default(),
@@ -182,6 +185,11 @@ impl Endpoint {
     /// How many instances of this service use the server, as last known; at least this one.
     pub fn instances(&self) -> u64 {
         self.instances.known()
+    }
+
+    /// The server's own time at `moment`, in microseconds since 1970, where it is known.
+    pub fn time_at(&self, moment: Moment) -> Option<u64> {
+        self.time.at(moment)
     }
 
     /// Everything an operator may want to see, at one moment.

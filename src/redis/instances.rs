@@ -43,7 +43,7 @@ struct Talk {
 /// The announcement of `instance`.
 pub(super) fn announcement(instance: &str) -> Cmd {
     let lifetime_us = LIFETIME.as_micros().to_string();
-    words(&["FCALL", FUNCTION, "1", CENSUS, "", "", instance, &lifetime_us])
+    words(&["FCALL", FUNCTION, "1", CENSUS, "", "", "", instance, &lifetime_us])
 }
 
 impl Instances {

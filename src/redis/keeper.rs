@@ -1,5 +1,5 @@
-//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well. With the heartbeat goes
-//! the announcement of this instance to the others.
+//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well. The heartbeat asks for
+//! the server's time (`server_time.rs`), and with it goes the announcement of this instance to the others.
 //!
 //! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
 //! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
@@ -16,6 +16,7 @@ use super::connector::{Connection, words};
 use super::endpoint::Endpoint;
 use super::error::{Meaning, meaning};
 use super::instances;
+use crate::resilience::Moment;
 use crate::resilience::breaker::{Probing, Progress};
 use crate::telemetry::clock;
 
@@ -75,7 +76,7 @@ impl Keeper {
     }
 
     async fn keep_heartbeat(&self) {
-        let ping = words(&["PING"]);
+        let heartbeat = words(&["TIME"]);
         let announcement = instances::announcement(&self.instance);
         let mut line = Line::new(&self.endpoint);
         loop {
@@ -85,7 +86,7 @@ impl Keeper {
                 tokio::time::sleep(IDLE_LOOK).await;
                 continue;
             }
-            let answered = line.ask(&ping, self.endpoint.settings.connect_timeout, HEARTBEAT).await;
+            let answered = self.beat(&mut line, &heartbeat).await;
             match answered {
                 Some(latency) => {
                     self.endpoint.health.answered_in(latency);
@@ -100,6 +101,13 @@ impl Keeper {
             // Woken early when nobody has heard of the server for a while: its answer to this is what clears it.
             let _ = tokio::time::timeout(pause, self.endpoint.suspected()).await;
         }
+    }
+
+    /// Asks the server for its time: how long the answer took, if it serves.
+    async fn beat(&self, line: &mut Line<'_>, heartbeat: &Cmd) -> Option<Duration> {
+        let (reply, asked) = line.question(heartbeat, self.endpoint.settings.connect_timeout, HEARTBEAT).await?;
+        self.endpoint.time.heard(&reply, asked);
+        serves(&reply).then(|| clock::now().saturating_since(asked))
     }
 
     /// Tells the other instances of this one, and learns how many there are. It decides nothing here: an answer that does not come
@@ -147,6 +155,14 @@ impl Keeper {
     }
 }
 
+/// Any reply but a refusal to serve (D9).
+fn serves(reply: &Value) -> bool {
+    match reply {
+        Value::ServerError(error) => meaning(error.code()) != Meaning::Unavailable,
+        _ => true,
+    }
+}
+
 /// One connection of the keeper's own, made when needed.
 struct Line<'a> {
     endpoint: &'a Arc<Endpoint>,
@@ -158,24 +174,15 @@ impl<'a> Line<'a> {
         Self { endpoint, connection: None }
     }
 
-    /// How long the answer took, if the server answered within `limit` as one that serves: any reply but a refusal to serve
-    /// (D9). Connecting, where needed, has a limit of its own.
+    /// How long the answer took, if the server answered within `limit` as one that serves. Connecting, where needed, has a limit
+    /// of its own.
     async fn ask(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<Duration> {
-        let (reply, latency) = self.question(question, connect_limit, limit).await?;
-        let serves = match reply {
-            Value::ServerError(error) => meaning(error.code()) != Meaning::Unavailable,
-            _ => true,
-        };
-        serves.then_some(latency)
+        let (reply, asked) = self.question(question, connect_limit, limit).await?;
+        serves(&reply).then(|| clock::now().saturating_since(asked))
     }
 
-    /// The reply, if one came within `limit`, and how long it took.
-    async fn question(
-        &mut self,
-        question: &Cmd,
-        connect_limit: Duration,
-        limit: Duration,
-    ) -> Option<(Value, Duration)> {
+    /// The reply, if one came within `limit`, and when it was asked for.
+    async fn question(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<(Value, Moment)> {
         let connection = match self.connection.take().filter(|connection| !connection.link.is_dead()) {
             Some(connection) => connection,
             None => self.endpoint.connect(connect_limit).await.ok()?,
@@ -184,7 +191,7 @@ impl<'a> Line<'a> {
         self.connection = Some(connection);
         let asked = clock::now();
         let reply = tokio::time::timeout(limit, handle.send_packed_command(question)).await.ok()?.ok()?;
-        Some((reply, clock::now().saturating_since(asked)))
+        Some((reply, asked))
     }
 
     fn hang_up(&mut self) {

@@ -17,7 +17,7 @@
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `writes` | who hears of writes |
-//! | `instances` | how many of us serve from this server |
+//! | `instances`, `server_time` | how many of us serve from this server; what time it is there |
 //! | `subscriptions` | one subscription a channel, shared by all its readers |
 //! | `functions` | what runs in one piece inside Redis, and the migrations that bring it there |
 //! | `embedded` | the private server child |
@@ -38,6 +38,7 @@ mod keeper;
 mod link;
 mod pool;
 mod sanitize;
+mod server_time;
 mod settings;
 mod spans;
 mod subscriptions;

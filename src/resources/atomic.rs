@@ -1,75 +1,16 @@
 //! One atomic step in Redis, and the record that makes it happen once.
 //!
-//! A call under a record is remembered by Redis in the same unit as its effect, so it may be sent again after any ambiguous end:
-//! the second arrival gets the first one's answer. The record is the caller's (`Idempotency-Key`, kept for a day), or one
-//! of our own for this call alone, kept a little longer than any request lives: so a conditional write that was applied is told from
-//! one that came too late. Limits: without a record a call is as repeatable as its class says.
+//! A call under a record ([`Once`]) is remembered by Redis in the same unit as its effect, so it may be sent again after any
+//! ambiguous end: the second arrival gets the first one's answer. So a conditional write that was applied is told from one that came
+//! too late. Limits: without a record a call is as repeatable as its class says.
 
-use std::fmt::Write;
-use std::time::Duration;
-
+use super::once::{LATEST, Once};
 use super::{Failure, FailureKind};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
-use crate::redis::{Gateway, Outcome, Reply, ServerError};
+use crate::redis::{ErrorKind, Gateway, Outcome, Reply, ServerError};
 use crate::resilience::Deadline;
-
-/// How long a caller's record is kept (D17).
-pub(super) const CALLERS_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long our own is kept: twice the longest deadline a caller may ask for.
-const OWN_LIFETIME: Duration = Duration::from_secs(60);
-
-/// The record of one request.
-#[derive(Clone, Debug)]
-pub struct Once {
-    record: Vec<u8>,
-    fingerprint: String,
-    lifetime: Duration,
-    /// Whether nobody but us knows the record.
-    own: bool,
-}
-
-impl Once {
-    /// A caller's record. `name` is the pseudonym of his key, `fingerprint` that of his request.
-    pub fn for_caller(name: &[u8; 32], fingerprint: &[u8; 32]) -> Self {
-        let fingerprint = hexadecimal(fingerprint);
-        Self { record: record_key(name), fingerprint, lifetime: CALLERS_LIFETIME, own: false }
-    }
-
-    /// A record of our own, for one call alone.
-    pub fn for_this_call() -> Self {
-        let nonce = [fastrand::u64(..), fastrand::u64(..)].map(u64::to_be_bytes).concat();
-        let record = format!("collective:attempt:{}", hexadecimal(&nonce)).into_bytes();
-        Self { record, fingerprint: "own".to_owned(), lifetime: OWN_LIFETIME, own: true }
-    }
-
-    /// Whether no request but this one can have it.
-    pub(super) fn is_own(&self) -> bool {
-        self.own
-    }
-
-    /// The record's key.
-    pub(super) fn record(&self) -> &[u8] {
-        &self.record
-    }
-
-    /// The same, kept for another while: for calls so frequent that their records would crowd the memory of Redis.
-    pub(super) fn kept_for(self, lifetime: Duration) -> Self {
-        Self { lifetime, ..self }
-    }
-}
-
-/// The key of a caller's record.
-pub(super) fn record_key(name: &[u8; 32]) -> Vec<u8> {
-    format!("collective:idempotency:{}", hexadecimal(name)).into_bytes()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
+use crate::telemetry::clock;
 
 /// What Redis decided.
 #[derive(Debug)]
@@ -103,7 +44,7 @@ pub(super) struct Step<'a> {
 impl Step<'_> {
     /// Runs it. The decision is the function's reply, a list that begins with a word.
     pub(super) async fn decide(&self, gateway: &Gateway, deadline: Deadline) -> Result<Decided<Decision>, Failure> {
-        self.decide_by(self.call(), gateway, deadline).await
+        self.decide_as(|call| call, gateway, deadline).await
     }
 
     /// The same for what may rightly take long.
@@ -112,15 +53,30 @@ impl Step<'_> {
         gateway: &Gateway,
         deadline: Deadline,
     ) -> Result<Decided<Decision>, Failure> {
-        self.decide_by(self.call().heavy(), gateway, deadline).await
+        self.decide_as(FunctionCall::heavy, gateway, deadline).await
     }
 
-    async fn decide_by(
+    async fn decide_as(
         &self,
-        call: FunctionCall,
+        kind: impl Fn(FunctionCall) -> FunctionCall,
         gateway: &Gateway,
         deadline: Deadline,
     ) -> Result<Decided<Decision>, Failure> {
+        let not_after = self.not_after(gateway, deadline);
+        match self.run(kind(self.call(deadline, not_after)), gateway, deadline).await? {
+            Ran::Decided(decided) => Ok(decided),
+            // The only arrival, and before its deadline: it is the server's clock that was set. Nothing was done and nothing is
+            // on its way, so the same may be asked without a bound.
+            Ran::Late { attempts: 1 } => match self.run(kind(self.call(deadline, None)), gateway, deadline).await? {
+                Ran::Decided(decided) => Ok(decided),
+                Ran::Late { attempts } => Err(Failure::unexpected(attempts)),
+            },
+            // An earlier arrival may have had its effect, so long ago that its record has gone.
+            Ran::Late { attempts } => Err(late(attempts)),
+        }
+    }
+
+    async fn run(&self, call: FunctionCall, gateway: &Gateway, deadline: Deadline) -> Result<Ran, Failure> {
         let answer = gateway.call(&call, deadline).await?;
         let attempts = answer.attempts;
         let parts = match answer.reply {
@@ -133,28 +89,54 @@ impl Step<'_> {
         let replayed = match how.as_slice() {
             b"done" => false,
             // What an earlier attempt of this very call had decided is news to its caller.
-            b"replayed" => self.once.is_some_and(|once| !once.own),
+            b"replayed" => self.once.is_some_and(|once| !once.is_own()),
             b"mismatch" => return Err(refused(FailureKind::OtherRequest, attempts)),
             b"settled" => return Err(refused(FailureKind::Settled, attempts)),
+            b"late" => return Ok(Ran::Late { attempts }),
             _ => return Err(Failure::unexpected(attempts)),
         };
         match parts.next() {
-            Some(Reply::Array(parts)) => Ok(Decided { value: Decision { parts, attempts }, replayed, attempts }),
+            Some(Reply::Array(parts)) => {
+                Ok(Ran::Decided(Decided { value: Decision { parts, attempts }, replayed, attempts }))
+            }
             _ => Err(Failure::unexpected(attempts)),
         }
     }
 
-    fn call(&self) -> FunctionCall {
-        let mut keys = self.keys.to_vec();
-        let lifetime = self.once.map_or_else(String::new, |once| once.lifetime.as_millis().to_string());
-        let mut arguments: Vec<&[u8]> = Vec::with_capacity(self.arguments.len() + 2);
-        arguments.push(self.once.map_or(b"", |once| once.fingerprint.as_bytes()));
-        arguments.push(lifetime.as_bytes());
+    /// From when on Redis must not run it any more, in µs of Redis' clock.
+    fn not_after(&self, gateway: &Gateway, deadline: Deadline) -> Option<u64> {
+        self.once.filter(|once| once.is_own())?;
+        let now = clock::now();
+        gateway.endpoint().time_at(now + deadline.remaining(now) + LATEST)
+    }
+
+    fn call(&self, deadline: Deadline, not_after: Option<u64>) -> FunctionCall {
+        let remaining = deadline.remaining(clock::now());
+        let lifetime = self.once.map_or_else(String::new, |once| once.lifetime(remaining).as_millis().to_string());
+        let not_after = not_after.map_or_else(String::new, |micros| micros.to_string());
+        let mut arguments: Vec<&[u8]> = Vec::with_capacity(self.arguments.len() + 3);
+        arguments.push(self.once.map_or(b"", |once| once.fingerprint().as_bytes()));
+        arguments.extend([lifetime.as_bytes(), not_after.as_bytes()]);
         arguments.extend_from_slice(self.arguments);
-        keys.extend(self.once.map(|once| once.record.as_slice()));
+        let mut keys = self.keys.to_vec();
+        keys.extend(self.once.map(Once::record));
         let class = if self.once.is_some() { Class::Idempotent } else { self.class };
         FunctionCall::new(self.function, &keys, &arguments, class)
     }
+}
+
+/// How a call ended that was answered.
+enum Ran {
+    Decided(Decided<Decision>),
+    /// It arrived later than it was allowed to, and did nothing.
+    Late {
+        attempts: u32,
+    },
+}
+
+fn late(attempts: u32) -> Failure {
+    let kind = FailureKind::Gateway(ErrorKind::NoReply);
+    Failure { outcome: Outcome::Unknown, attempts, ..Failure::before_sending(kind) }
 }
 
 /// A function's reply: a word and what belongs to it.

@@ -4,7 +4,8 @@
 //! the exact number back as text. Limits: commands whose keys stand at fixed places and whose reply a function can pass on
 //! ([`may_run_once`]), of at most [`WORDS`] words; everything else is refused before it is sent.
 
-use super::atomic::{Decided, Decision, Once, Step};
+use super::atomic::{Decided, Decision, Step};
+use super::once::Once;
 use super::{Failure, FailureKind};
 use crate::redis::catalogue::{self, Class, Keys, Spec};
 use crate::redis::{self, Command, Gateway, Reply};

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use super::atomic::{Decided, Decision, Once, Step};
+use super::atomic::{Decided, Decision, Step};
 use super::keys::{Guard, Keys};
+use super::once::Once;
 use super::{Failure, FailureKind, Fence, Found, Namespace, fenced};
 use crate::redis::catalogue::Class;
 use crate::redis::{Command, Gateway, Reply};

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
-use super::atomic::{Decided, Decision, Once, Step};
+use super::atomic::{Decided, Decision, Step};
 use super::conditions::words;
+use super::once::Once;
 use super::{Conditions, Failure, FailureKind, Fence, Found, Namespace, fenced};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::{CallError, FunctionCall};

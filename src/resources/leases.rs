@@ -9,7 +9,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::atomic::{Decided, Decision, Once, Step};
+use super::atomic::{Decided, Decision, Step};
+use super::once::{Once, nonce};
 use super::{Failure, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
@@ -19,7 +20,7 @@ use crate::resilience::Deadline;
 /// The kind of name a lease has in the key space.
 const KIND: &str = "lease";
 /// How long a withdrawn attempt is remembered, should it be on its way still: longer than any connection holds bytes back.
-const WITHDRAWN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const WITHDRAWN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The highest token that passed through this instance. Redis issues none below it, even if a failover leads to a server that has
 /// lost the last ones and whose clock is behind.
@@ -65,8 +66,7 @@ pub struct Attempt {
 impl Attempt {
     /// An attempt at the lease `name`, under the caller's record if he brought one.
     pub fn new(names: &Namespace, name: &[u8], callers: Option<Once>) -> Self {
-        let nonce = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        Self { key: names.service_key(KIND, name), nonce, once: callers.unwrap_or_else(Once::for_this_call) }
+        Self { key: names.service_key(KIND, name), nonce: nonce(), once: callers.unwrap_or_else(Once::for_this_call) }
     }
 
     /// Whether it may be withdrawn. Not if its author can ask again under his own key: he may be told that he holds the lease

@@ -16,15 +16,17 @@ pub mod leases;
 pub mod limiters;
 pub mod listing;
 mod namespace;
+mod once;
 pub mod operations;
 pub mod presence;
 pub mod stale;
 
-pub use atomic::{Decided, Decision, Once};
+pub use atomic::{Decided, Decision};
 pub use conditions::{Conditions, Tags};
 pub use failure::{Failure, FailureKind};
 pub use fenced::Fence;
 pub use namespace::{Namespace, Reserved};
+pub use once::Once;
 
 /// What a read found. That there is nothing is Redis' decision, too, and its caller is told how often Redis was asked.
 #[derive(Clone, Debug)]

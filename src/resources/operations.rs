@@ -5,7 +5,8 @@
 //! Limits: records and notes are kept for a day; a question asked later is answered by what is left, which is nothing.
 
 use super::Failure;
-use super::atomic::{CALLERS_LIFETIME, Decision, Step, record_key};
+use super::atomic::{Decision, Step};
+use super::once::{CALLERS_LIFETIME, record_key};
 use crate::redis::catalogue::Class;
 use crate::redis::{Gateway, Reply};
 use crate::resilience::Deadline;

@@ -70,7 +70,8 @@ async fn work(
     ready: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let instance = format!("{:08x}", fastrand::u32(..));
+    // From the system: two instances of one name would be counted as one.
+    let instance = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)));
     let subscriptions = SubscriptionKeeper::new(endpoint.clone());
     // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
     tokio::spawn(async move { subscriptions.run().await });

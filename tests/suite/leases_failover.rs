@@ -35,7 +35,7 @@ async fn writes(redis: &Redis, lease: &str, token: u64) -> bool {
     let key = format!("collective:lease:{lease}");
     let text = token.to_string();
     redis.command(&["SET", "written-by", "nobody"]).await;
-    let reply = redis.command(&["FCALL", "trial_write", "2", &key, "written-by", "", "", &text, &text]).await;
+    let reply = redis.command(&["FCALL", "trial_write", "2", &key, "written-by", "", "", "", &text, &text]).await;
     let written = match reply.to_string().as_str() {
         "done,written" => true,
         "done,fenced" => false,

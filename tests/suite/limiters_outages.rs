@@ -259,3 +259,33 @@ async fn three_instances_alone_with_a_killed_redis_stay_within_the_bound() {
 async fn three_instances_alone_with_a_frozen_redis_stay_within_the_bound() {
     three_instances_through(async |redis| redis.freeze(), async |redis| redis.thaw()).await;
 }
+
+#[tokio::test]
+async fn a_take_sent_twice_into_a_redis_that_freezes_between_is_charged_once() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 34);
+    // It freezes for longer than any record of an attempt is kept, and no detector ends the attempts before.
+    let app = App::with_redis(&proxy.url()).set("breaker.stall_after", "5s").set("server.workers", 1).start().await;
+    let client = app.client();
+    assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
+    client.settled().await;
+    proxy.only(&["FCALL"]);
+    proxy.reset_counts();
+    proxy.hold_replies();
+    let caller = tokio::spawn({
+        let client = client.timeout_ms(700);
+        async move { take(&client, "l", &daily(100)).await }
+    });
+    let key = "collective:limiter:l";
+    let before = redis.command(&["GET", key]).await.to_string();
+    eventually(SOON, async || redis.command(&["GET", key]).await.to_string() != before).await;
+    redis.freeze();
+    assert_eq!(problem(&caller.await.expect("an answer"), 504, "outcome_unknown")["attempts"], 2);
+    // The time that passes is what is tested: longer than a record of a take of 700 ms is kept.
+    let gone = Instant::now() + Duration::from_secs(12);
+    eventually(PATIENCE, async || Instant::now() > gone).await;
+    redis.thaw();
+    proxy.release();
+    eventually(SOON, async || client.get("/v1/limiters/l").await.status == 200).await;
+    assert_eq!(remaining(&client, "l").await, 98, "the second arrival came too late to know, and did nothing");
+}

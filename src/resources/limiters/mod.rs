@@ -5,7 +5,7 @@
 //! told when it is back (`settlement.rs`).
 //!
 //! A take is charged at most once. Without a caller's key it runs under a record of its own, so an ambiguous attempt is sent again
-//! and settled; that record lives a little longer than the request can, because nobody sends it again after that.
+//! and settled; that record lives a little longer than the request may be run (`once.rs`).
 //!
 //! Limits: the numbers come with each take, and the last ones are kept with the level, for whoever only looks.
 
@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use self::memory::{Debt, Memory, Told, Verdict};
 use self::policy::Policy;
-use super::atomic::{Decided, Decision, Once, Step};
+use super::atomic::{Decided, Decision, Step};
+use super::once::Once;
 use super::{Failure, FailureKind, Found};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
@@ -27,10 +28,6 @@ use crate::telemetry::clock;
 
 /// The function that takes, under whose name decisions are remembered.
 pub const FUNCTION: &str = "limiter_take";
-
-/// How much longer than its request the record of an attempt lives: clocks run at slightly different speeds, and a server may
-/// pause between two commands of ours.
-const RECORD_MARGIN: Duration = Duration::from_secs(5);
 
 /// Limiters, and what this instance remembers of them.
 pub struct Limiters<'a> {
@@ -158,10 +155,7 @@ impl<'a> Limiters<'a> {
         once: Option<&Once>,
         deadline: Deadline,
     ) -> Result<Decided<Standing>, Failure> {
-        let own = once.is_none().then(|| {
-            let lifetime = deadline.remaining(clock::now()) + RECORD_MARGIN;
-            Once::for_this_call().kept_for(lifetime)
-        });
+        let own = once.is_none().then(Once::briefly_for_this_call);
         let [capacity, refill, per] = numbers(&take.policy);
         let mut owed = Owed::by(self.memory, name, take);
         let (cost, tokens) = (take.cost.to_string(), owed.tokens().to_string());

@@ -13,7 +13,8 @@ use super::{numbers, record_of};
 use crate::redis::catalogue::{Class, Lane};
 use crate::redis::{Endpoint, Gateway, Outcome};
 use crate::resilience::Deadline;
-use crate::resources::atomic::{Once, Step};
+use crate::resources::atomic::Step;
+use crate::resources::once::Once;
 use crate::telemetry::clock;
 
 /// Between two rounds.
