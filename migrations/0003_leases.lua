@@ -1,7 +1,9 @@
 -- Leases: who holds a name, until when, and a token that only ever rises.
 --
 -- One hash a lease, `collective:lease:<name>`: `token` (the highest issued), `seen` (the highest presented with a fenced write),
--- and, while it is held, `owner`, `nonce` (of the attempt that acquired it), `until` (µs of Redis' clock).
+-- and, while it is held, `owner`, `nonce` (of the attempt that acquired it), `until` (µs of Redis' clock). Where an owner acquired
+-- anew what he held, `held_token` and `held_until` are what he held before: if nobody can tell him of the new token, it is taken
+-- back, and what he has been promised is his still.
 --
 -- A token is a hybrid clock: above everything known of the lease, and at least Redis' time in µs. So it rises by the record when
 -- the clock was set back, and by the clock when the record is lost (a failover, an eviction). It would fall only if both happened
@@ -21,12 +23,16 @@
 -- A day: more than the clocks of servers that mean the same time are ever apart.
 local KEPT_MS = 86400000
 
+-- No token is issued below this, Redis' clock standing in 2001. One that is was made elsewhere, where others count.
+local FIRST_TOKEN = '1000000000000000'
+
 -- What is known of a lease; `left` are the µs it is still held for.
 local function lease_at(lease, now)
-  local known = redis.call('HMGET', lease, 'token', 'seen', 'owner', 'nonce', 'until')
-  local ends = tonumber(known[5] or '') or 0
+  local known = redis.call('HMGET', lease, 'token', 'seen', 'owner', 'nonce', 'until', 'held_token', 'held_until')
+  local ends, held_until = tonumber(known[5] or '') or 0, tonumber(known[7] or '') or 0
   return {
-    token = known[1] or '', seen = known[2] or '', owner = known[3] or '', nonce = known[4] or '', left = math.max(ends - now, 0),
+    token = known[1] or '', seen = known[2] or '', owner = known[3] or '', nonce = known[4] or '',
+    ends = ends, left = math.max(ends - now, 0), held_token = known[6] or '', held_until = held_until,
   }
 end
 
@@ -60,7 +66,7 @@ local function hold(lease, token, now, ttl_ms)
 end
 
 local function let_go(lease)
-  redis.call('HDEL', lease, 'owner', 'nonce', 'until')
+  redis.call('HDEL', lease, 'owner', 'nonce', 'until', 'held_token', 'held_until')
   keep(lease, KEPT_MS)
 end
 
@@ -87,6 +93,11 @@ define('lease_acquire', function(keys, args)
   end
   local token = next_token(now, known.token, known.seen, floor)
   redis.call('HSET', lease, 'owner', owner, 'nonce', nonce)
+  if held then
+    redis.call('HSET', lease, 'held_token', known.token, 'held_until', digits(known.ends))
+  else
+    redis.call('HDEL', lease, 'held_token', 'held_until')
+  end
   hold(lease, token, now, tonumber(ttl_ms))
   return {held and 'reacquired' or 'acquired', token, ttl_ms}
 end, aged)
@@ -118,16 +129,23 @@ define('lease_release', function(keys, args)
   return {'released'}
 end, nil, {'allow-oom'})
 
--- Takes back an attempt of which nobody knows whether it was run: if it was, its lease is released, and if it is still on its way
--- it will find its record settled and do nothing.
+-- Takes back an attempt of which nobody knows whether it was run: if it was, its lease is released, or is what it was before if
+-- its owner held it, and if it is still on its way it will find its record settled and do nothing. Nobody was told the token that
+-- is taken back, so it need not be remembered.
 define('lease_withdraw', function(keys, args)
-  local lease, record = keys[1], keys[2]
+  local lease, record, now = keys[1], keys[2], now_us()
   local nonce, ms = unpack(args)
   if redis.call('EXISTS', record) == 0 then
     redis.call('SET', record, cmsgpack.pack(SETTLED), 'PX', ms)
   end
-  if lease_at(lease, now_us()).nonce == nonce then
-    let_go(lease)
+  local known = lease_at(lease, now)
+  if known.nonce == nonce then
+    if known.held_until > now then
+      redis.call('HSET', lease, 'token', known.held_token, 'until', digits(known.held_until))
+      redis.call('HDEL', lease, 'nonce', 'held_token', 'held_until')
+    else
+      let_go(lease)
+    end
   end
   return {'withdrawn'}
 end, nil, {'allow-oom'})
@@ -142,9 +160,14 @@ end)
 
 -- Whether a write under this token may be applied: not if a newer one is known. Remembers the token if it is the newest, since
 -- the acquisition that issued it may be lost. A token nobody can have been given, because it is a day ahead of the clock and not
--- known, is refused: remembered, it would drive all later ones ahead.
+-- known, is refused: remembered, it would drive all later ones ahead. So is one of ours that is older than a record is kept, where
+-- there is no record: whoever holds a lease has one, so newer tokens may have been issued since and be forgotten.
 function admits(lease, token)
   local known = redis.call('HMGET', lease, 'token', 'seen')
+  if not known[1] and not known[2] and not is_less(token, FIRST_TOKEN)
+    and is_less(token, digits(now_us() - KEPT_MS * 1000)) then
+    return false
+  end
   local newest = true
   for _, other in ipairs({known[1] or '', known[2] or ''}) do
     if other ~= '' then

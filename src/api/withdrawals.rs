@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::Worker;
 use crate::resilience::{Backoff, Deadline};
-use crate::resources::leases::{Attempt, Leases};
+use crate::resources::leases::{Attempt, Leases, WITHDRAWN_LIFETIME};
 use crate::telemetry::clock;
 
 /// The most that wait on one worker. A second of a frozen Redis leaves fewer: its breaker opens.
@@ -23,9 +23,6 @@ const MOST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After failed tries. While the breaker refuses, a try costs Redis nothing.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(250) };
-/// How much longer than the lease would have lasted it is tried: an attempt may be run late.
-const GRACE: Duration = Duration::from_secs(60);
-
 /// What one worker has to take back.
 #[derive(Default)]
 pub struct Withdrawals {
@@ -82,7 +79,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            let until = Deadline::after(clock::now(), self.ttl + GRACE);
+            let until = Deadline::after(clock::now(), self.ttl + WITHDRAWN_LIFETIME);
             self.worker.withdrawals.owe(Owed { attempt, until });
         }
     }

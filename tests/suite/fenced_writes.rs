@@ -189,3 +189,24 @@ async fn a_fenced_write_by_a_deposed_holder_is_refused() {
     assert_eq!(redis.command(&["GET", "fenced"]).await, format!("by {second}").as_str());
     assert_eq!(redis.command(&["GET", "fenced-counter"]).await, "3");
 }
+
+/// A record of a lease is kept for a day after it was last held. Whoever comes later with a token from before that is deposed, whether
+/// or not anybody remembers by whom.
+#[tokio::test]
+async fn a_token_older_than_any_record_of_its_lease_writes_nothing() {
+    let (redis, _app, client) = service().await;
+    let micros = |reply: Vec<u64>| reply[0] * 1_000_000 + reply[1];
+    let time = redis.command(&["TIME"]).await;
+    let now = micros(time.items().iter().map(|part| part.to_string().parse().expect("digits")).collect());
+    const DAY: u64 = 86_400_000_000;
+    for (write, answer) in each_write(&redis, &under(&client, &format!("weekly;{}", now - DAY - 1))).await {
+        problem(&answer, 409, "fenced");
+        assert_eq!(answer.outcome(), "not_executed", "{write}");
+    }
+    assert_eq!(redis.command(&["MGET", "put", "deleted", "n", "gone"]).await.to_string(), "old,old,5,7");
+    assert_eq!(redis.command(&["EXISTS", "collective:lease:weekly"]).await, 0, "nothing is remembered of it");
+    // The record may be lost earlier, with a failover: then nobody knows better, and the holder goes on.
+    for (write, answer) in each_write(&redis, &under(&client, &format!("daily;{}", now - DAY / 2))).await {
+        assert!(answer.is_success(), "{write}: {}", answer.text());
+    }
+}

@@ -209,9 +209,22 @@ async fn an_acquisition_that_arrives_after_it_was_taken_back_holds_nothing() {
     let app = patient(&redis.url()).start().await;
     assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
     let (lease, record) = ("collective:lease:late", "collective:attempt:0123");
-    let withdraw = ["FCALL", "collective_v1_lease_withdraw", "2", lease, record, "", "", "nonce", "60000"];
-    let arrive =
-        ["FCALL", "collective_v1_lease_acquire", "2", lease, record, "own", "60000", "a", "nonce", "60000", "", "0"];
+    let withdraw = ["FCALL", "collective_v1_lease_withdraw", "2", lease, record, "", "", "", "nonce", "60000"];
+    let arrive = [
+        "FCALL",
+        "collective_v1_lease_acquire",
+        "2",
+        lease,
+        record,
+        "own",
+        "60000",
+        "",
+        "a",
+        "nonce",
+        "60000",
+        "",
+        "0",
+    ];
     assert_eq!(redis.command(&withdraw).await.to_string(), "done,withdrawn");
     assert_eq!(redis.command(&arrive).await.to_string(), "settled");
     assert_eq!(redis.command(&["EXISTS", lease]).await, 0);
@@ -240,4 +253,71 @@ async fn on_a_bad_link_nobody_holds_a_lease_that_another_holds_and_no_ghost_does
     proxy.heal();
     audit(&mut held);
     becomes_free(&app.client(), "contended").await;
+}
+
+/// Whoever acquires anew what he holds, and is told nothing, holds what he held: it was promised to him.
+#[tokio::test]
+async fn an_acquisition_anew_that_is_taken_back_leaves_its_owner_what_he_held() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 46);
+    let app = patient(&proxy.url()).set("server.workers", 1).start().await;
+    let client = app.client();
+    let first = token(&acquire(&client, "kept", "a", TEN_MINUTES).await);
+    let anew = json!({ "owner": "a", "ttl_ms": TEN_MINUTES / 2, "token": first });
+    let issued = async || redis.command(&["HGET", "collective:lease:kept", "token"]).await.to_string();
+    let is_as_before = async || {
+        eventually(SOON, async || issued().await == first.to_string()).await;
+        problem(&acquire(&client, "kept", "b", TEN_MINUTES).await, 409, "lease_held");
+        let left = client.get("/v1/leases/kept").await.json()["expires_in_ms"].as_u64().expect("a time");
+        assert!(left > TEN_MINUTES / 2, "until when it was promised: {left}");
+        let written = client.with_header("Collective-Fence", &format!("kept;{first}")).put_key("k", "a's").await;
+        assert!(written.is_success(), "under the token he knows: {}", written.text());
+    };
+
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(1.0);
+    problem(&client.post("/v1/leases/kept", &anew).await, 504, "outcome_unknown");
+    proxy.heal();
+    is_as_before().await;
+
+    // The same when he does not wait for the answer.
+    proxy.hold_replies();
+    let body = anew.to_string();
+    let request = format!(
+        "POST /v1/leases/kept HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (address, request) = (app.public(), request.into_bytes());
+    let caller = tokio::spawn(async move { raw_http_then_hang_up(address, &request, SOON).await });
+    eventually(SOON, async || issued().await != first.to_string()).await;
+    caller.abort();
+    let _ = caller.await;
+    proxy.release();
+    is_as_before().await;
+    // And what is told is his: the next time it works.
+    let second = client.post("/v1/leases/kept", &anew).await;
+    assert!(second.status == 200 && token(&second) > first, "{}", second.text());
+    assert_eq!(release(&client, "kept", token(&second)).await.status, 204);
+}
+
+/// What lay in a frozen server's socket until nobody waits for it any more does nothing: the record that would tell whether an earlier
+/// arrival had its effect is gone by then.
+#[tokio::test]
+async fn an_arrival_after_its_time_does_nothing_unless_its_record_is_there() {
+    let redis = Redis::start(Options::default()).await;
+    let app = patient(&redis.url()).start().await;
+    assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
+    let (lease, record) = ("collective:lease:late", "collective:attempt:4567");
+    let arrive = |not_after: &str| {
+        let call = ["FCALL", "collective_v1_lease_acquire", "2", lease, record, "own", "60000", not_after];
+        call.into_iter().chain(["a", "nonce", "60000", "", "0"]).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let ask = async |not_after: &str| {
+        let call = arrive(not_after);
+        redis.command(&call.iter().map(String::as_str).collect::<Vec<_>>()).await.to_string()
+    };
+    assert_eq!(ask("1").await, "late");
+    assert_eq!(redis.command(&["EXISTS", lease, record]).await, 0, "nothing was done");
+    assert!(ask("9007199254740991").await.starts_with("done,acquired,"));
+    assert!(ask("1").await.starts_with("replayed,acquired,"), "what was decided in time is told late, too");
 }
