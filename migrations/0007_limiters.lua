@@ -49,8 +49,9 @@ local function limiter_at(key)
   } or nil
 end
 
--- What is left of it by now. A clock that went back refills nothing until it has caught up. Where `whole` leaves 2^53 it is rounded,
--- and above any `spent` either way.
+-- What is left of it by now, and whether the clock went back: then nothing was refilled, and refilling goes on from where the clock
+-- stands. Waiting until it has caught up would refuse for as long as it was set back. Where `whole` leaves 2^53 it is rounded, and
+-- above any `spent` either way.
 local function drained(limiter, now)
   local elapsed = math.max(0, now - limiter.at)
   local rest = math.fmod(elapsed, limiter.per)
@@ -63,8 +64,9 @@ local function drained(limiter, now)
   if limiter.spent < 0 then
     limiter.spent, limiter.part = 0, 0
   end
-  limiter.at = math.max(now, limiter.at)
-  return limiter
+  local set_back = limiter.at > now
+  limiter.at = now
+  return limiter, set_back
 end
 
 -- The same tokens under other numbers. True if they differ.
@@ -124,15 +126,20 @@ define('limiter_take', function(keys, args)
   if limiter == nil then
     return {'type'}
   end
-  limiter = limiter and drained(limiter, now) or fresh_limiter(now, capacity, refill, per)
-  local changed = adopt(limiter, capacity, refill, per)
+  local set_back = false
+  if limiter then
+    limiter, set_back = drained(limiter, now)
+  else
+    limiter = fresh_limiter(now, capacity, refill, per)
+  end
+  local changed = adopt(limiter, capacity, refill, per) or set_back
   local owed = tonumber(args[5])
   limiter.spent = limiter.spent + owed
   local fits, told = judged(limiter, cost)
   if fits then
     limiter.spent = limiter.spent + cost
   end
-  -- A refusal itself changes nothing but the numbers in force.
+  -- A refusal itself changes nothing but the numbers in force, and where time stands.
   if fits or changed or owed > 0 then
     keep_limiter(keys[1], limiter)
   end

@@ -61,7 +61,7 @@ impl Stage {
         let numbers = [policy.capacity, policy.refill, policy.per.as_micros() as u64, cost, 0].map(|n| n.to_string());
         let (seconds, micros) = ((now / 1_000_000).to_string(), (now % 1_000_000).to_string());
         let mut call =
-            vec!["EVALSHA", &self.script, "1", name, "collective_v1_limiter_take", &seconds, &micros, "", ""];
+            vec!["EVALSHA", &self.script, "1", name, "collective_v1_limiter_take", &seconds, &micros, "", "", ""];
         call.extend(numbers.iter().map(String::as_str));
         let reply = self.connection.command(&call).await.expect("a reply");
         let Reply::Array(parts) = &reply else { panic!("{reply:?}") };
@@ -88,9 +88,10 @@ impl Model {
         if allowed {
             level = level.and(tokens);
         }
-        // A refusal by the same numbers is not kept: what drained until now will have drained when it is asked for again.
-        if allowed || self.policy != *policy {
-            *self = Model { policy: *policy, level, at: self.at.max(now) };
+        // A refusal by the same numbers is not kept: what drained until now will have drained when it is asked for again. Not so if
+        // the clock was set back, since it goes on from there.
+        if allowed || self.policy != *policy || now < self.at {
+            *self = Model { policy: *policy, level, at: now };
         }
         let per = policy.per.as_micros();
         let numbers = vec![
@@ -150,6 +151,27 @@ async fn the_functions_count_as_exactly_as_integers_without_bounds() {
     }
     println!("{granted} granted, {refused} refused");
     assert!(granted > 1000 && refused > 1000, "both were tried: {granted} and {refused}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_stop_a_limiter() {
+    let redis = Redis::start(Options::default()).await;
+    let mut stage = Stage::new(&redis).await;
+    let policy = Policy { capacity: 3, refill: 1, per: Duration::from_secs(10) };
+    let full = 1_700_000_000_000_000;
+    for _ in 0..3 {
+        assert!(stage.take("l", &policy, 1, full).await.0);
+    }
+    let back = full - 3_600_000_000;
+    let (granted, told) = stage.take("l", &policy, 1, back).await;
+    let wait = u64::try_from(told[1]).expect("microseconds");
+    assert_eq!(
+        (granted, wait),
+        (false, 10_000_000),
+        "what was spent stays spent, and it takes no longer than it ever does"
+    );
+    assert!(!stage.take("l", &policy, 1, back + wait - 1).await.0, "and no shorter");
+    assert!(stage.take("l", &policy, 1, back + wait).await.0, "whoever waits as long as told is served");
 }
 
 #[tokio::test]
