@@ -74,6 +74,15 @@ impl Writes {
         let _ = self.witness.set(witness);
     }
 
+    /// Tells that anything may have changed: a write turned out to have had its effect, of which nobody here knows the keys.
+    pub fn tell_of_everything(&self) {
+        if self.interest.any()
+            && let Some(witness) = self.witness.get()
+        {
+            witness.wrote(Touched::Everything);
+        }
+    }
+
     /// To be held while `cargo` is under way.
     pub(super) fn notice<'a, C: Cargo>(&'a self, cargo: &'a C) -> Notice<'a, C> {
         Notice { writes: self, cargo: (cargo.class() != Class::Read).then_some(cargo) }

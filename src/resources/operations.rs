@@ -40,6 +40,9 @@ pub async fn settle(gateway: &Gateway, names: &[[u8; 32]], deadline: Deadline) -
     match decision.word() {
         b"not_executed" => Ok(Operation::NotExecuted),
         b"executed" => {
+            // It may have had its effect since it was given up here and the answers of its keys were taken away, and which keys
+            // these were is not remembered.
+            gateway.endpoint().writes().tell_of_everything();
             let place: usize = decision.number(1)?;
             let function = String::from_utf8_lossy(decision.bytes(2).unwrap_or_default()).into_owned();
             let Some(Reply::Array(parts)) = decision.take(3) else { return Err(decision.unreadable()) };

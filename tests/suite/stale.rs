@@ -447,3 +447,26 @@ async fn answers_are_bounded_one_by_one_and_in_all_and_can_be_switched_off() {
     freeze(&redis, &client).await;
     assert_refused(&client.get_key("fits").await, "switched off");
 }
+
+/// An increment is given up on its way, somebody reads the old value, it arrives after all, and its author learns that.
+#[tokio::test]
+async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 8);
+    let app = patient(&proxy.url()).start().await;
+    let client = lenient(&app.client(), 3600);
+    assert_eq!(client.increment("n", 5).await.status, 200);
+    client.settled().await;
+    proxy.only(&["FCALL"]);
+    proxy.hold_requests();
+    let keyed = client.idempotency_key("k").timeout_ms(100);
+    problem(&keyed.increment("n", 1).await, 504, "outcome_unknown");
+    assert_fresh(&client.get("/v1/counters/n").await, "while it is on its way");
+    proxy.release();
+    eventually(SOON, async || redis.command(&["GET", "n"]).await == "6").await;
+    let told = client.get("/v1/operations/k").await;
+    assert_eq!((told.status, &told.json()["outcome"]), (200, &serde_json::json!("executed")), "{}", told.text());
+    proxy.refuse();
+    proxy.cut();
+    assert_refused(&client.get("/v1/counters/n").await, "five was told before six");
+}
