@@ -46,8 +46,8 @@ actions! {
     ReadLimiters = "limiters:read";
     /// Take from limiters, and make them forget.
     WriteLimiters = "limiters:write";
-    /// Ask what became of one's own requests.
-    ReadOperations = "operations:read";
+    /// Ask what became of one's own requests. Not for read-only tokens: none of theirs has an effect, and the answer leaves a note.
+    SettleOperations = "operations:settle";
     /// See who holds a lease.
     ReadLeases = "leases:read";
     /// Acquire, renew and release leases.

@@ -136,6 +136,8 @@ async fn v1_knows_the_same_tokens() {
         reader.put_key("a", "2").await,
         reader.delete_key("a").await,
         reader.increment("n", 1).await,
+        // Asking settles, and what is settled is kept.
+        reader.get("/v1/operations/k").await,
         reader.send(reader.request(Method::DELETE, "/v1/counters/n")).await,
     ] {
         assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("forbidden")));

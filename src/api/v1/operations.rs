@@ -21,7 +21,7 @@ use crate::resources::counters::Counted;
 use crate::resources::leases::{Acquired, Renewed};
 use crate::resources::operations::{self, Operation};
 use crate::resources::{Decision, commands, limiters};
-use crate::security::ReadOperations;
+use crate::security::SettleOperations;
 
 const PREFIX: &str = "/v1/operations/";
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -57,7 +57,7 @@ struct Answer {
     body: Box<RawValue>,
 }
 
-async fn get(caller: Caller<ReadOperations>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+async fn get(caller: Caller<SettleOperations>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let at = |problem: Problem| problem.at(&request);
     let key = path::decode(path::after(&request, PREFIX)).map_err(|bad| at(bad.into()))?;
     let principal = caller.0.authorized.principal();
