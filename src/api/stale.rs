@@ -9,20 +9,23 @@
 //!
 //! A directive that is malformed is not there, as RFC 9111 has it: the caller then gets the 503 he would have got without. Of
 //! several the least is meant. `no-store` and `no-cache` beside it mean that nothing is kept and nothing old wanted. Limits:
-//! single reads that name their keys; not pipelines, transactions, listings, or code in Redis.
+//! single reads that name their keys; not pipelines, transactions, listings, code in Redis, nor limiters, whose level changes by
+//! itself and whose takes have a policy of their own for this.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{AGE, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::problem::{Problem, whole_seconds};
 use super::report::Failed;
 use super::{Shared, caller};
 use crate::redis::catalogue::Lane;
 use crate::resources::keys::Facts;
+use crate::resources::leases::Holder;
+use crate::resources::presence::Room;
 use crate::resources::stale::{Asked, Question};
 use crate::resources::{Failure, Found, stale};
 use crate::security::{Action, Principal};
@@ -46,6 +49,10 @@ pub enum Kept {
     Facts(Arc<Facts>),
     /// A counter's value.
     Number(i64),
+    /// Who held a lease.
+    Holder(Arc<Holder>),
+    /// How many were in a room.
+    Room(Room),
 }
 
 impl Kept {
@@ -54,6 +61,8 @@ impl Kept {
             Self::Bytes(bytes) => bytes.len(),
             Self::Facts(_) => size_of::<Facts>() + 64,
             Self::Number(_) => size_of::<i64>(),
+            Self::Holder(holder) => size_of::<Holder>() + holder.owner.len(),
+            Self::Room(_) => size_of::<Room>(),
         }
     }
 }
@@ -83,6 +92,29 @@ impl Keepable for i64 {
 
     fn recall(kept: Kept, _: Duration) -> Option<Self> {
         if let Kept::Number(number) = kept { Some(number) } else { None }
+    }
+}
+
+impl Keepable for Room {
+    fn keep(&self) -> Kept {
+        Kept::Room(*self)
+    }
+
+    fn recall(kept: Kept, _: Duration) -> Option<Self> {
+        if let Kept::Room(room) = kept { Some(room) } else { None }
+    }
+}
+
+impl Keepable for Holder {
+    fn keep(&self) -> Kept {
+        Kept::Holder(Arc::new(self.clone()))
+    }
+
+    /// A lease that has run out meanwhile is known to be over.
+    fn recall(kept: Kept, age: Duration) -> Option<Self> {
+        let Kept::Holder(holder) = kept else { return None };
+        let remaining = holder.remaining.checked_sub(age).filter(|left| !left.is_zero())?;
+        Some(Self { owner: holder.owner.clone(), remaining })
     }
 }
 
@@ -141,10 +173,20 @@ impl<'a> Recall<'a> {
         call: &str,
         name: &[u8],
     ) -> Option<Self> {
-        let worker = &caller.worker;
-        let key = worker.names.key(name).ok()?;
+        let key = caller.worker.names.key(name).ok()?;
+        Self::of_keys(request, caller, call, name, &[key])
+    }
+
+    /// The same where the service's own records of the name are read.
+    pub fn of_keys<A: Action>(
+        request: &HttpRequest,
+        caller: &'a caller::Caller<A>,
+        call: &str,
+        name: &[u8],
+        keys: &[&[u8]],
+    ) -> Option<Self> {
         let principal = caller.authorized.principal();
-        Self::of(request.headers(), &worker.shared, &principal, &[call.as_bytes(), key], &[key])
+        Self::of(request.headers(), &caller.worker.shared, &principal, &[call.as_bytes(), name], keys)
     }
 
     /// Remembers a success.
@@ -192,6 +234,14 @@ impl Staleness {
             headers.insert(CACHE_STATUS, told);
         }
     }
+}
+
+/// The answer, marked with its age if it is an old one.
+pub fn aged(mut response: HttpResponse, age: Option<Staleness>) -> HttpResponse {
+    if let Some(age) = age {
+        age.mark(response.headers_mut());
+    }
+    response
 }
 
 /// Asks Redis, and memory if that fails.
@@ -338,6 +388,14 @@ mod tests {
         assert_eq!(aged(None, 100), Some(None));
         assert_eq!(aged(Some(10), 4), Some(Some(Duration::from_secs(6))));
         assert_eq!(aged(Some(10), 11), None);
+    }
+
+    #[test]
+    fn a_lease_goes_on_in_memory_and_ends_there() {
+        let holder = Holder { owner: "a".to_owned(), remaining: Duration::from_secs(10) };
+        let aged = |age| Holder::recall(holder.keep(), Duration::from_secs(age)).map(|holder| holder.remaining);
+        assert_eq!(aged(4), Some(Duration::from_secs(6)));
+        assert_eq!(aged(10), None, "it is over");
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl<'a> Leases<'a> {
         once: Option<&Once>,
         deadline: Deadline,
     ) -> Result<Decided<Renewed>, Failure> {
-        let (key, token, ttl) = (self.names.service_key(KIND, name), token.to_string(), ttl.as_millis().to_string());
+        let (key, token, ttl) = (self.key(name), token.to_string(), ttl.as_millis().to_string());
         let arguments = [token.as_bytes(), ttl.as_bytes()];
         let decided = self.decide(Renewed::FUNCTION, &[&key], &arguments, once, deadline).await?;
         let decision = &decided.value;
@@ -219,7 +219,7 @@ impl<'a> Leases<'a> {
 
     /// Releases the lease held under `token`.
     pub async fn release(&self, name: &[u8], token: u64, deadline: Deadline) -> Result<Decided<Released>, Failure> {
-        let (key, token) = (self.names.service_key(KIND, name), token.to_string());
+        let (key, token) = (self.key(name), token.to_string());
         // Without a record, whoever released it and lost the reply would be told that it was not his.
         let once = Once::for_this_call();
         let decided = self.decide("lease_release", &[&key], &[token.as_bytes()], Some(&once), deadline).await?;
@@ -233,9 +233,14 @@ impl<'a> Leases<'a> {
         Ok(decided.map(|_| value))
     }
 
+    /// The Redis key of the lease `name`.
+    pub fn key(&self, name: &[u8]) -> Vec<u8> {
+        self.names.service_key(KIND, name)
+    }
+
     /// Who holds it, if anybody does. Never the token: whoever could read it might go on in another's name.
     pub async fn inspect(&self, name: &[u8], deadline: Deadline) -> Result<Found<Holder>, Failure> {
-        let key = self.names.service_key(KIND, name);
+        let key = self.key(name);
         let answer =
             self.gateway.call(&FunctionCall::new("lease_inspect", &[&key], &[], Class::Read), deadline).await?;
         let attempts = answer.attempts;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::atomic::{Decision, Step};
-use super::{Failure, FailureKind, Namespace};
+use super::{Failure, FailureKind, Found, Namespace};
 use crate::redis::catalogue::Class;
 use crate::redis::functions::FunctionCall;
 use crate::redis::{Gateway, Reply};
@@ -30,7 +30,7 @@ pub struct Presence<'a> {
 }
 
 /// A room as it was when Redis answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     /// How many are present.
     pub count: u64,
@@ -63,7 +63,7 @@ impl<'a> Presence<'a> {
     }
 
     /// How many there are, and were. A room nobody entered is empty.
-    pub async fn look(&self, room: &[u8], deadline: Deadline) -> Result<Room, Failure> {
+    pub async fn look(&self, room: &[u8], deadline: Deadline) -> Result<Found<Room>, Failure> {
         let [members, room] = self.keys(room);
         let call = FunctionCall::new("presence_look", &[&members, &room], &[], Class::Read);
         let answer = self.gateway.call(&call, deadline).await?;
@@ -75,7 +75,8 @@ impl<'a> Presence<'a> {
             return Err(decision.unreadable());
         }
         let (peak_at, since) = (moment(&decision, 3)?, moment(&decision, 4)?);
-        Ok(Room { count: decision.number(1)?, peak: decision.number(2)?, peak_at, since })
+        let seen = Room { count: decision.number(1)?, peak: decision.number(2)?, peak_at, since };
+        Ok(Found { value: Some(seen), attempts: answer.attempts })
     }
 
     async fn change(
@@ -93,7 +94,8 @@ impl<'a> Presence<'a> {
         if decided.value.word() == word { Ok(()) } else { Err(decided.value.unreadable()) }
     }
 
-    fn keys(&self, room: &[u8]) -> [Vec<u8>; 2] {
+    /// The Redis keys of a room: its members, and what is known of it.
+    pub fn keys(&self, room: &[u8]) -> [Vec<u8>; 2] {
         [MEMBERS, ROOM].map(|kind| self.names.service_key(kind, room))
     }
 }

@@ -89,6 +89,7 @@ async fn every_read(client: &Client) -> Vec<(&'static str, Answer)> {
         ("a key", client.get_key("greeting").await),
         ("the head of a key", client.head_key("greeting").await),
         ("a counter", client.get("/v1/counters/visits").await),
+        ("a room", client.get("/v1/presence/lobby").await),
         ("a command in the body", client.post_command(&["GET", "greeting"]).await),
         ("a command in the path", client.get("/hget/hash/field").await),
         ("a command of several keys", client.post_command(&["MGET", "greeting", "visits", "none"]).await),
@@ -102,6 +103,7 @@ async fn fill(redis: &Redis) {
     redis.command(&["MSET", "greeting", "hello", "visits", "42"]).await;
     redis.command(&["HSET", "hash", "field", "value"]).await;
     redis.command(&["RPUSH", "list", "a", "b"]).await;
+    redis.command(&["HSET", "collective:presence-room:lobby", "peak", "3", "at", "1700000000000", "since", "1"]).await;
 }
 
 #[tokio::test]
@@ -469,4 +471,30 @@ async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
     proxy.refuse();
     proxy.cut();
     assert_refused(&client.get("/v1/counters/n").await, "five was told before six");
+}
+
+#[tokio::test]
+async fn a_lease_is_told_as_it_was_until_it_is_over_and_a_room_until_somebody_comes() {
+    let (redis, _app, client) = service().await;
+    let acquire = async |lease: &str, ttl_ms: u64| {
+        crate::leases::token(&crate::leases::acquire(&client, lease, "a", ttl_ms).await)
+    };
+    acquire("long", 600_000).await;
+    acquire("short", 1_500).await;
+    let token = acquire("released", 600_000).await;
+    for lease in ["long", "short", "released"] {
+        assert_fresh(&client.get(&format!("/v1/leases/{lease}")).await, lease);
+    }
+    assert_eq!(client.get("/v1/presence/lobby").await.json()["count"], 0);
+    let beat = client.request(Method::PUT, "/v1/presence/lobby/a").json(&serde_json::json!({ "ttl_seconds": 60 }));
+    assert_eq!(client.send(beat).await.status, 204);
+    assert_eq!(crate::leases::release(&client, "released", token).await.status, 204);
+    freeze(&redis, &client).await;
+    let long = client.get("/v1/leases/long").await;
+    assert_stale(&long, "long");
+    assert_eq!(long.json()["owner"], "a");
+    assert!(long.json()["expires_in_ms"].as_u64().is_some_and(|left| left < 600_000), "{}", long.text());
+    eventually(SOON, async || client.get("/v1/leases/short").await.status == 503).await;
+    assert_refused(&client.get("/v1/leases/released").await, "its release took it away");
+    assert_refused(&client.get("/v1/presence/lobby").await, "a sign of life took it away");
 }

@@ -187,9 +187,7 @@ async fn get(caller: Caller<ReadCounters>, request: HttpRequest) -> Result<HttpR
         stale::read(recall, counters.read(&name, caller.0.allowance.without_body())).await.map_err(at)?;
     let missing = || Problem::decided(Code::NotFound, "there is no such counter", found.attempts);
     let value = found.value.ok_or_else(|| at(missing()))?;
-    let mut response = HttpResponse::Ok().json(Counter { value, clamped: false });
-    age.inspect(|age| age.mark(response.headers_mut()));
-    Ok(response)
+    Ok(stale::aged(HttpResponse::Ok().json(Counter { value, clamped: false }), age))
 }
 
 async fn delete(caller: Caller<WriteCounters>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -23,6 +23,7 @@ use super::super::withdrawals::Guard;
 use super::super::{body, path};
 use super::{Caller, json, query, wrong_method};
 use crate::api::problem::{Code, Problem, whole_seconds};
+use crate::api::stale::{self, Recall};
 use crate::redis::Outcome;
 use crate::redis::catalogue::Lane;
 use crate::resilience::Deadline;
@@ -249,11 +250,13 @@ async fn inspect(caller: Caller<ReadLeases>, request: HttpRequest) -> Result<Htt
     let worker = &caller.0.worker;
     let lease = name(path::after(&request, PREFIX)).map_err(at)?;
     let leases = Leases::new(&worker.gateway, &worker.names, &worker.shared.highest_token);
-    let found = leases.inspect(lease.as_bytes(), caller.0.allowance.without_body()).await;
-    let found = found.map_err(|failure| at(Problem::of_failure(&failure, Lane::Read)))?;
+    let recall =
+        Recall::of_keys(&request, &caller.0, "GET /v1/leases", lease.as_bytes(), &[&leases.key(lease.as_bytes())]);
+    let found = stale::read(recall, leases.inspect(lease.as_bytes(), caller.0.allowance.without_body()));
+    let (found, age) = found.await.map_err(at)?;
     let holder = found.value.ok_or_else(|| at(free(found.attempts)))?;
     let seen = Seen { lease: &lease, owner: &holder.owner, expires_in_ms: millis(holder.remaining) };
-    Ok(HttpResponse::Ok().json(seen))
+    Ok(stale::aged(HttpResponse::Ok().json(seen), age))
 }
 
 /// Another holds it. Whoever waits as long as told does not come too early.

@@ -18,6 +18,7 @@ use validator::Validate;
 use super::super::{body, path};
 use super::{Caller, json, wrong_method};
 use crate::api::problem::{Code, Problem};
+use crate::api::stale::{self, Recall};
 use crate::redis::catalogue::Lane;
 use crate::resources::presence::{Presence, Room};
 use crate::security::{ReadPresence, WritePresence};
@@ -90,9 +91,12 @@ async fn look(caller: Caller<ReadPresence>, request: HttpRequest) -> Result<Http
     };
     let worker = &caller.0.worker;
     let presence = Presence::new(&worker.gateway, &worker.names);
-    let seen = presence.look(&room, caller.0.allowance.without_body()).await;
-    let seen = seen.map_err(|failure| at(Problem::of_failure(&failure, Lane::Read)))?;
-    Ok(HttpResponse::Ok().json(Seen::from(seen)))
+    let [members, record] = presence.keys(&room);
+    let recall = Recall::of_keys(&request, &caller.0, "GET /v1/presence", &room, &[&members, &record]);
+    let seen = stale::read(recall, presence.look(&room, caller.0.allowance.without_body()));
+    let (found, age) = seen.await.map_err(at)?;
+    // A room nobody entered is an empty one.
+    Ok(stale::aged(HttpResponse::Ok().json(Seen::from(found.value.unwrap_or_default())), age))
 }
 
 async fn beat(

@@ -53,7 +53,8 @@ fn inspect() -> Entry {
     Entry::new(HttpMethod::Get, PATH, "inspectLease", "See who holds a lease")
         .about("Never its token: that is its holder's.")
         .order(320)
-        .json::<Seen<'_>>(200, "Who holds it, and for how long", &[], seen)
+        .shared(&["Cache-Control"])
+        .json::<Seen<'_>>(200, "Who holds it, and for how long", &["Age", "Cache-Status"], seen)
         .fails(&[NAMED, BODILESS, READS, ATOMIC, &[Code::NotFound]])
 }
 

@@ -39,7 +39,8 @@ fn look() -> Entry {
     let told = json!({ "count": 1, "peak": { "count": 1, "at": at, "since": at } });
     Entry::new(HttpMethod::Get, ROOM, "lookIntoRoom", "Count who is there")
         .order(510)
-        .json::<Seen>(200, "How many there are, and the most there were", &[], told)
+        .shared(&["Cache-Control"])
+        .json::<Seen>(200, "How many there are, and the most there were", &["Age", "Cache-Status"], told)
         .fails(&[NAMED, BODILESS, READS, ATOMIC])
 }
 
