@@ -140,7 +140,15 @@ async fn a_reader_who_asks_for_json_gets_the_same_bytes_as_json() {
         assert_eq!((answer.status, answer.text().as_str()), (200, json), "{accept}");
         assert_eq!(answer.header("content-type"), Some("application/json"), "{accept}");
     }
-    for accept in ["*/*", "application/octet-stream", "application/*"] {
+    for accept in [
+        "*/*",
+        "application/octet-stream",
+        "application/*",
+        "application/json;q=0, */*",
+        "application/json;q=0.5, application/octet-stream",
+        "text/html",
+        "neither; nor",
+    ] {
         let answer = accepting(&client, accept, "json").await;
         assert_eq!((answer.status, answer.text().as_str()), (200, json), "{accept}");
         assert_eq!(answer.header("content-type"), Some("application/octet-stream"), "{accept}");
@@ -153,6 +161,11 @@ async fn a_reader_who_takes_only_json_is_told_when_the_content_is_none() {
     for content in [&b"hello"[..], b"", b"{\"a\":1}x"] {
         client.put_key("text", content).await;
         problem(&accepting(&client, "application/json", "text").await, 406, "not_acceptable");
+        problem(
+            &accepting(&client, "application/json, application/octet-stream;q=0", "text").await,
+            406,
+            "not_acceptable",
+        );
         for accept in ["application/json, */*", "application/json, application/octet-stream"] {
             let answer = accepting(&client, accept, "text").await;
             assert_eq!((answer.status, &answer.body[..]), (200, content), "{accept}");

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::guard::{self, GuardContext};
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, Accept, Header, HeaderName, HeaderValue, Quality};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::alphabet::URL_SAFE;
@@ -22,7 +22,7 @@ use validator::Validate;
 use super::super::{body, path};
 use super::{Caller, conditions, fence, listing, query, wrong_method};
 use crate::api::problem::{Code, Problem};
-use crate::api::stale::{self, Recall, Staleness};
+use crate::api::stale::{self, Recall, aged};
 use crate::redis::catalogue::Lane;
 use crate::resources::Conditions;
 use crate::resources::keys::{ETag, Guard, Keys, Lifetime, Verdict};
@@ -210,13 +210,6 @@ fn recall<'a>(
     if conditions.if_match.is_some() { None } else { Recall::of_name(request, &caller.0, call, key) }
 }
 
-fn aged(mut response: HttpResponse, age: Option<Staleness>) -> HttpResponse {
-    if let Some(age) = age {
-        age.mark(response.headers_mut());
-    }
-    response
-}
-
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -224,18 +217,21 @@ const UNACCEPTABLE: &str = "the content is not JSON, and nothing but JSON was ac
 
 /// Bytes by default; JSON where the reader asks for it and the content is. `None` if he takes JSON only and it is not.
 fn media_type(request: &HttpRequest, content: &[u8]) -> Option<HeaderValue> {
-    let Some(accept) = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
-        return Some(BYTES);
-    };
-    let offers = |wanted: &str| {
-        let ranges = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-        ranges.into_iter().any(|range| range.eq_ignore_ascii_case(wanted))
-    };
-    let bytes_will_do = offers("*/*") || offers("application/*") || offers("application/octet-stream");
-    if !offers("application/json") {
+    if !request.headers().contains_key(header::ACCEPT) {
         return Some(BYTES);
     }
-    if is_json(content) { Some(JSON) } else { bytes_will_do.then_some(BYTES) }
+    // What cannot be read asks for nothing.
+    let ranges = Accept::parse(request).map(|accept| accept.0).unwrap_or_default();
+    let weight =
+        |wanted: &str| ranges.iter().find(|range| range.item.essence_str() == wanted).map(|range| range.quality);
+    // The range that names it most closely counts (RFC 9110, 12.5.1).
+    let bytes = ["application/octet-stream", "application/*", "*/*"].into_iter().find_map(weight);
+    match weight("application/json").filter(|json| *json > Quality::ZERO) {
+        None => Some(BYTES),
+        Some(json) if weight("application/octet-stream").is_some_and(|bytes| bytes > json) => Some(BYTES),
+        Some(_) if is_json(content) => Some(JSON),
+        Some(_) => bytes.filter(|bytes| *bytes > Quality::ZERO).map(|_| BYTES),
+    }
 }
 
 /// JSON is UTF-8 (RFC 8259), which a reader that skips strings does not look at.
