@@ -62,7 +62,8 @@ fn encoded(required: Required) -> Parameter {
 
 fn put(path: &'static str, id: &str) -> Entry {
     let about = "The content is the body, as bytes, whatever its media type. Without a lifetime the key lives for ever. A conditional write \
-                 is never blindly sent again: after a lost reply the service reads back whether it was its own.";
+                 is decided once: after a lost reply it is sent again under a record of the first decision, and its author is told that \
+                 one. An unconditional one that had to be sent again may answer 204 though it created the key.";
     Entry::new(HttpMethod::Put, path, id, "Write a key")
         .about(about)
         .parameters(PutQuery::into_params(|| None))

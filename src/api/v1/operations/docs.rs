@@ -9,7 +9,8 @@ use super::super::super::openapi::failures::{ATOMIC, BODILESS, NAMED, WRITES};
 use super::Told;
 
 const ABOUT: &str = "Asking settles it: after `not_executed` a late arrival with that key is refused (409 `idempotency_key_settled`). A caller \
-                     sees the keys of its own requests only.";
+                     sees the keys of its own requests only. Requests are remembered for 24 hours: of an older one, or one that Redis lost in \
+                     a failover, `not_executed` is told though it may have been. Not for read-only tokens.";
 
 /// Every operation of the resource.
 pub fn entries() -> Vec<Entry> {
