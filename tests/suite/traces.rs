@@ -64,7 +64,7 @@ async fn a_retried_read_is_a_span_with_its_attempts_in_the_trace_of_its_caller()
     proxy.lose_connection_instead_of_reply(1.0);
     let client = app.client().with_header("traceparent", &traceparent("01")).with_header("tracestate", "vendor=1");
     let reading = tokio::spawn(async move { client.get_key("warm").await });
-    eventually(LIMIT, async || proxy.count("GET") >= 1).await;
+    eventually(LIMIT, async || proxy.injected().replies_lost >= 1).await;
     proxy.heal();
     let answer = reading.await.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -135,7 +135,7 @@ async fn a_stable_write_tells_of_the_fence_before_its_repetition() {
     proxy.lose_connection_instead_of_reply(1.0);
     let client = app.client();
     let writing = tokio::spawn(async move { client.post_command(&["SET", "k", "v"]).await });
-    eventually(LIMIT, async || proxy.count("SET") >= 1).await;
+    eventually(LIMIT, async || proxy.injected().replies_lost >= 1).await;
     proxy.heal();
     let answer = writing.await.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
