@@ -12,8 +12,11 @@
 readonly could_not_run=77
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 keep=${COLLECTIVE_CONTAINERS:-$root/target/containers}
+# Where tools/ensure puts what it takes out of packages, and what only root has on its PATH.
+PATH=$root/target/tools/bin:$PATH:/usr/sbin:/sbin
 rust=docker.io/library/rust:1.95-slim-bookworm
 debian=docker.io/library/debian:bookworm-slim
+readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
 passed=0
 
 skip() {
@@ -42,6 +45,17 @@ within() {
     done
 }
 
+# need NAME...: here, or installed by tools/ensure, which says so; else the script is skipped, with what was said.
+need() {
+    local said=$keep/ensure.log status=0
+    mkdir -p "$keep"
+    "$root/tools/ensure" "$@" >"$said" 2>&1 || status=$?
+    grep '^ensure: ' "$said" || true
+    [ "$status" = 0 ] && return 0
+    tail -n 5 "$said"
+    skip "not all of these are here or could be installed: $*"
+}
+
 # Without overlays every layer is a full copy of those below: slower by minutes, but it works everywhere.
 overlay_works() {
     local try=$keep/overlay-works
@@ -54,7 +68,7 @@ overlay_works() {
 prepare_containers() {
     [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
-    "$root/tools/ensure" buildah podman || skip "buildah and podman could not be installed here"
+    need buildah podman
     mkdir -p "$keep/networks"
     local driver=vfs
     ! overlay_works || driver=overlay
@@ -67,6 +81,10 @@ prepare_containers() {
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
 }
 
+# The line of the kernel about the root of a process, and whether nothing can be written there.
+root_mount() { awk '$5 == "/"' "/proc/$1/mountinfo" | tail -n 1; }
+root_is_read_only() { root_mount "$1" | cut -d ' ' -f 6 | grep -qE '^ro(,|$)'; }
+
 have_image() { buildah inspect --type image "$1" >/dev/null 2>&1; }
 
 # The images the Dockerfile starts from; says when they are stand-ins.
@@ -76,7 +94,7 @@ base_images() {
         timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$debian" >/dev/null 2>&1; then
         return 0
     fi
-    "$root/tools/ensure" mmdebstrap || skip "no registry answers and mmdebstrap could not be installed"
+    need mmdebstrap
     command -v rustc >/dev/null || skip "no registry answers and there is no Rust here to stand in"
     echo "no registry answers: $rust and $debian are stood in for by packages of the distribution"
     local sources=${COLLECTIVE_DEBIAN_MIRROR:-http://deb.debian.org/debian} container
@@ -118,4 +136,10 @@ build() {
         tail -n 40 "$keep/build.log"
         return 1
     }
+}
+
+# images_of_this_checkout: both, whatever lies there from an earlier one. Where nothing changed since, layers are only looked up.
+images_of_this_checkout() {
+    base_images
+    build service "$image" && build standalone "$standalone" || fail "the images are built"
 }

@@ -12,7 +12,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/e2e/containers.sh
 . "$here/containers.sh"
 
-readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
 readonly most=$((25 * 1024 * 1024))
 readonly token=e2e-image-root-token-7d1f0c93ab5e redis_password=e2e-image-redis-password-51c2d7e8
 work=$(mktemp -d /tmp/collective-image.XXXXXX)
@@ -48,7 +47,7 @@ run() {
 value_of() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$2")/status"; }
 
 prepare_containers
-"$root/tools/ensure" redis curl >/dev/null
+need redis curl
 command -v python3 >/dev/null || skip "python3 is not installed"
 base_images
 began=$SECONDS
@@ -101,6 +100,8 @@ for set in CapInh CapPrm CapEff CapBnd CapAmb; do
     [ "$(value_of $set collective-e2e)" = 0000000000000000 ] || fail "it has no capability" "$set $(value_of $set collective-e2e)"
 done
 [ "$(value_of NoNewPrivs collective-e2e)" = 1 ] || fail "it can gain no privileges"
+process=$(podman inspect --format '{{.State.Pid}}' collective-e2e)
+root_is_read_only "$process" || fail "its root is read-only" "$(root_mount "$process")"
 ok "it runs as 65532, without a capability, without a way to one, on a read-only root"
 "$here/smoke.sh" "http://127.0.0.1:$port" "$token" "http://127.0.0.1:$ops" || fail "the smoke suite passes in the container"
 ok "the smoke suite passes in the container"
