@@ -17,11 +17,9 @@ readonly at_least=2000
 suite=$PWD/tests/e2e/openapi
 venv=$place/venv
 
-has_python() { has python3 && python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
-
 random_requests() {
     if ! has_python; then
-        echo "skipped: python3 (3.10 or later, with venv) is not installed, schemathesis did not try the service"
+        left_out "$no_python, schemathesis did not try the service"
         return 0
     fi
     install_python_packages "$suite/requirements.txt" || return 0
@@ -39,8 +37,8 @@ random_requests() {
 }
 
 pages() {
-    if ! { has node && has npm; }; then
-        echo "skipped: node or npm is not installed, redocly did not judge the document and nobody looked at the page"
+    if ! has_node; then
+        left_out "$no_node, redocly did not judge the document and nobody looked at the page"
         return 0
     fi
     install_node_packages tests/e2e/openapi || return 0
@@ -48,7 +46,7 @@ pages() {
         --config "$place/test/redocly.yaml" docs/openapi.json >"$place/redocly.log" 2>&1 ||
         fail "redocly finds no mistake in the document" "$(tail -n 60 "$place/redocly.log")"
     echo "ok - redocly finds no mistake in the document"
-    find_chromium || { echo "skipped: Chromium is not installed, nobody looked at the page"; return 0; }
+    find_chromium || { left_out "Chromium is not installed, nobody looked at the page"; return 0; }
     (cd "$place" && PUBLIC=$public TOKEN=$token \
         node --test --test-timeout=120000 --test-reporter=spec test/page.test.mjs) || fail "the page is what it should be"
 }
@@ -59,3 +57,4 @@ start_service
 # First, while the counters are as new.
 pages
 random_requests
+finish "openapi: the document, its page and the service agree"
