@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place kubernetes
 # The oldest version whose clusters still get fixes somewhere, and the newest one the schemas know.
+export PYTHONDONTWRITEBYTECODE=1 # beside the sources it would be
 readonly versions="1.29 1.37"
 suite=$PWD/tests/e2e/kubernetes
 python=$place/venv/bin/python
