@@ -14,8 +14,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 keep=${COLLECTIVE_CONTAINERS:-$root/target/containers}
 # Where tools/ensure puts what it takes out of packages, and what only root has on its PATH.
 PATH=$root/target/tools/bin:$PATH:/usr/sbin:/sbin
-rust=docker.io/library/rust:1.95-slim-bookworm
-debian=docker.io/library/debian:bookworm-slim
+based_on() { sed -n "s/^FROM \([^ ]*\) AS $1\$/\1/p" "$root/Dockerfile"; }
+rust=$(based_on build)
+debian=$(based_on redis)
 readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
 passed=0
 
@@ -77,6 +78,8 @@ prepare_containers() {
     printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
         "$keep" "$keep" >"$keep/containers.conf"
     printf '{"default":[{"type":"insecureAcceptAnything"}]}\n' >"$keep/policy.json"
+    # A service manager that is not there must not be asked to time health checks; the scripts run the checks themselves.
+    export DISABLE_HC_SYSTEMD=true
     export CONTAINERS_STORAGE_CONF=$keep/storage.conf CONTAINERS_CONF=$keep/containers.conf BUILDAH_ISOLATION=chroot
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
 }
@@ -115,7 +118,7 @@ base_images() {
     touch "$keep/stand-ins"
 }
 
-# build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout, as it stands.
+# build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout as it stands, or of the folder that `context` names.
 build() {
     local target=$1 tag=$2 revision
     shift 2
@@ -132,7 +135,7 @@ build() {
         --build-arg "REVISION=$revision" \
         --build-arg "CREATED=$(git -C "$root" log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" \
         --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
-        "$@" "$root" >"$keep/build.log" 2>&1 || {
+        "$@" "${context:-$root}" >"$keep/build.log" 2>&1 || {
         tail -n 40 "$keep/build.log"
         return 1
     }
