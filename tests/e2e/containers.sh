@@ -69,7 +69,7 @@ overlay_works() {
 prepare_containers() {
     [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
-    need buildah podman
+    need runc buildah podman
     mkdir -p "$keep/networks"
     local driver=vfs
     ! overlay_works || driver=overlay
@@ -129,7 +129,7 @@ build() {
             --volume "$(rustc --print sysroot):/opt/rust:ro" \
             --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry"
     fi
-    buildah bud --layers --format docker --signature-policy "$keep/policy.json" \
+    buildah bud --layers --force-rm --format docker --signature-policy "$keep/policy.json" \
         --target "$target" --tag "$tag" \
         --build-arg "PROFILE=${COLLECTIVE_IMAGE_PROFILE:-dist}" \
         --build-arg "REVISION=$revision" \

@@ -62,7 +62,8 @@ changed=$work/changed
 mkdir -p "$changed/src" "$changed/deploy"
 (cd "$root" && cp -R Dockerfile .dockerignore Cargo.toml Cargo.lock LICENSE migrations "$changed/")
 cp "$root/deploy/config.example.toml" "$changed/deploy/"
-echo '//! Changed.' >"$changed/src/lib.rs"
+# Never the same, or the second run would find the image of the first.
+echo "//! Changed at $(date +%s.%N)." >"$changed/src/lib.rs"
 echo 'fn main() {}' >"$changed/src/main.rs"
 context=$changed build service localhost/collective:e2e-changed || fail "other sources are built"
 buildah rmi localhost/collective:e2e-changed >/dev/null
