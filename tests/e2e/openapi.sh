@@ -33,7 +33,7 @@ random_requests() {
     count=$(sed -nE 's/^ *([0-9]+) generated, .*/\1/p' "$place/schemathesis.log")
     [ "${count:-0}" -ge "$at_least" ] || fail "at least $at_least requests are tried" "$count"
     ! grep -q 'panicked' "$work"/*.err "$work"/*.out || fail "no request makes the program panic"
-    echo "ok - the service does what its document says: $count requests, every check"
+    ok "the service does what its document says: $count requests, every check"
 }
 
 pages() {
@@ -45,7 +45,7 @@ pages() {
     REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true "$place/node_modules/.bin/redocly" lint \
         --config "$place/test/redocly.yaml" docs/openapi.json >"$place/redocly.log" 2>&1 ||
         fail "redocly finds no mistake in the document" "$(tail -n 60 "$place/redocly.log")"
-    echo "ok - redocly finds no mistake in the document"
+    ok "redocly finds no mistake in the document"
     find_chromium || { left_out "Chromium is not installed, nobody looked at the page"; return 0; }
     (cd "$place" && PUBLIC=$public TOKEN=$token \
         node --test --test-timeout=120000 --test-reporter=spec test/page.test.mjs) || fail "the page is what it should be"
