@@ -93,7 +93,7 @@ have_image() { buildah inspect --type image "$1" >/dev/null 2>&1; }
 # The images the Dockerfile starts from; says when they are stand-ins.
 base_images() {
     have_image "$rust" && have_image "$debian" && return 0
-    if timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
+    if timeout 180 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
         timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$debian" >/dev/null 2>&1; then
         return 0
     fi
