@@ -1,7 +1,7 @@
 //! What the update bot is told to look at: every folder in which something is locked, and every image that is named.
 //!
-//! A lock that nobody moves is the opposite of what it is for, and the list is forgotten whenever a folder is added. Limits: whether
-//! the bot does what it is told is seen where it runs.
+//! A lock that nobody moves is the opposite of what it is for, and the list is forgotten whenever a folder is added. Limits:
+//! whether the bot does what it is told is seen where it runs.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -6,8 +6,8 @@
 # Prometheus scrapes what it should under the name the rules expect.
 #
 # Limits: images that no registry gives are stood in for by this machine's programs under the same names: Redis by the one of
-# our standalone image, Prometheus by the installed one. Grafana has no stand-in and is left out. Starts the images of this checkout,
-# as tests/e2e/image.sh builds them. Where something is missing: `skipped: reason`.
+# our standalone image, Prometheus by the installed one. Grafana has no stand-in and is left out. Starts the images of this
+# checkout, as tests/e2e/image.sh builds them. Where something is missing: `skipped: reason`.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -2,10 +2,10 @@
 # The container images, built from the Dockerfile as it stands and run as they are meant to be: `tests/e2e/image.sh`.
 #
 # The service's image: one executable, at most 25 MiB, serves as 65532 with a read-only root and without any capability, its
-# own HEALTHCHECK works, and a changed source compiles no dependency again. The standalone image is started by image/standalone.sh.
+# own HEALTHCHECK works, and a changed source compiles no dependency again. image/standalone.sh starts the standalone image.
 #
-# Limits: the service's containers share this machine's network, because bridges would write firewall rules into it; ports are free
-# ones. Engines and stand-ins: see containers.sh. COLLECTIVE_IMAGE_PROFILE=release builds in half the time of `dist`.
+# Limits: the service's containers share this machine's network, because bridges would write firewall rules into it; ports are
+# free ones. Engines and stand-ins: see containers.sh. COLLECTIVE_IMAGE_PROFILE=release builds in half the time of `dist`.
 set -euo pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

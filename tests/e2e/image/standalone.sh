@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The standalone image on a bare laptop: `tests/e2e/image/standalone.sh`, the second half of tests/e2e/image.sh.
 #
-# `podman run -d -p 8080:8080 IMAGE` and nothing else, in a network namespace of its own, so that bridge and firewall rules stay out
-# of this machine's. What it prints is pasted as it stands: the lines name the container and the engine by themselves.
+# `podman run -d -p 8080:8080 IMAGE` and nothing else, in a network namespace of its own, so that bridge and firewall rules stay
+# out of this machine's. What it prints is pasted as it stands: the lines name the container and the engine by themselves.
 #
 # Limits: podman in the place of docker. Engines and images: see containers.sh. Where something is missing: `skipped: reason`.
 set -euo pipefail

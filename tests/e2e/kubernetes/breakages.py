@@ -1,6 +1,7 @@
 """Each rule broken once: a sentence of the complaint, and what to do to the documents.
 
-A checker that passes everything proves nothing, hence this. Limits: one way of breaking each rule, or the few that are known; the rules themselves are in pod_rules.py and surroundings.py.
+A checker that passes everything proves nothing, hence this. Limits: one way of breaking each rule, or the few that are known;
+the rules themselves are in pod_rules.py and surroundings.py.
 """
 
 import copy
