@@ -8,14 +8,11 @@
 # Both images listen on all interfaces because their environment says so; the program's own default stays loopback. Only the
 # callers' port is exposed: `-P` must not publish the operator's.
 #
-# Limits: bases are named by version, not by digest; whoever rebuilds for production pins them (a digest lives as long as
-# somebody moves it, and .github/ does that where there is a registry). HEALTHCHECK needs the docker format (buildah:
-# `--format docker`); Kubernetes ignores it and has its probes.
+# Limits: bases are named by version, not by digest; whoever rebuilds for production pins them. They are written out, because the
+# update bot moves no name that is put together from variables. HEALTHCHECK needs the docker format (buildah: `--format docker`);
+# Kubernetes ignores it and has its probes.
 
-ARG RUST_VERSION=1.95
-ARG DEBIAN=bookworm
-
-FROM docker.io/library/rust:${RUST_VERSION}-slim-${DEBIAN} AS build
+FROM docker.io/library/rust:1.95-slim-bookworm AS build
 # `dist` is what is shipped; `release` builds in half the time and is a tenth larger.
 ARG PROFILE=dist
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -46,7 +43,7 @@ RUN find src -name '*.rs' -exec touch {} +; \
     install -d -m 0700 -o 65532 -g 65532 /out/data
 
 # Redis and the libraries it is linked with, without the system around them.
-FROM docker.io/library/debian:${DEBIAN}-slim AS redis
+FROM docker.io/library/debian:bookworm-slim AS redis
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # The version is the distribution's newest with all its security fixes; a pinned one would stop the build at the next fix.
 # hadolint ignore=DL3008

@@ -32,17 +32,17 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 	@tools/ensure redis
 	@tools/test-acl $(CARGO_FLAGS)
 
-# The image is built with the profile that builds faster; `make image` builds the one that is shipped.
+# 77 is the exit code of a script that left something out, which it said; any other is a failure. The image is built with the
+# profile that builds faster; `make image` builds the one that is shipped.
 e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, schemathesis, its images and manifests
 	@tools/ensure redis curl
-	@tools/ensure promtool prometheus chromium || true
-	tests/e2e/run.sh $(BINARY)
-	@! command -v node >/dev/null || tools/ensure chromium || true
-	tests/e2e/sdk.sh $(BINARY)
-	tests/e2e/cors.sh $(BINARY)
-	tests/e2e/page.sh $(BINARY)
-	tests/e2e/observability.sh $(BINARY)
-	tests/e2e/openapi.sh $(BINARY)
+	@tools/ensure promtool || true
+	tests/e2e/run.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/sdk.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/cors.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/page.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/observability.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/openapi.sh $(BINARY) || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/compose.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/kubernetes.sh || test $$? -eq 77

@@ -113,6 +113,11 @@ fn only_the_images_listen_beyond_loopback_and_the_operators_port_is_never_expose
     assert!(dockerfile.contains("USER 65532:65532\n"));
 }
 
+/// The texts behind every line that begins with this word, in their order.
+fn values<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    text.lines().filter_map(|line| line.trim_start().strip_prefix(word)).map(str::trim).collect()
+}
+
 /// The rules of one network policy, by its name.
 fn policy<'t>(policies: &'t str, name: &str) -> &'t str {
     let named = |part: &&str| part.contains(&format!("\n  name: {name}\n"));
@@ -131,11 +136,17 @@ fn redis_hears_the_gateway_alone_and_the_operators_port_prometheus_alone() {
     assert_eq!(value(ingress, "port:"), "6379");
     assert!(!redis.contains("\n  egress:"), "Redis calls nobody");
     let gateway = policy(&policies, "collective");
-    let (ingress, _) =
+    let (ingress, egress) =
         gateway.split_once("\n  ingress:\n").and_then(|(_, both)| both.split_once("\n  egress:\n")).expect("both ways");
     let (_, operators) = ingress.split_once("- from:").expect("one port is not for everybody");
     assert_eq!(value(operators, "app.kubernetes.io/name:"), "prometheus");
     assert_eq!(value(operators, "port:"), "8081");
+    assert_eq!(values(egress, "- to:").len(), 2, "Redis and DNS, nowhere else");
+    assert_eq!(values(egress, "app.kubernetes.io/name:"), ["redis"]);
+    assert_eq!(values(egress, "kubernetes.io/metadata.name:"), ["kube-system"]);
+    assert_eq!(values(egress, "k8s-app:"), ["kube-dns"]);
+    assert_eq!(values(egress, "port:"), ["6379", "53", "53"]);
+    assert!(!policies.contains("ipBlock") && policies.matches("\nkind: NetworkPolicy\n").count() == 3);
 }
 
 #[test]

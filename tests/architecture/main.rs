@@ -10,7 +10,9 @@
 mod deploy;
 mod judgement;
 mod policy;
+mod proofs;
 mod source;
+mod updates;
 mod watching;
 
 use judgement::{

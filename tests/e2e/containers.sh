@@ -12,8 +12,12 @@
 readonly could_not_run=77
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 keep=${COLLECTIVE_CONTAINERS:-$root/target/containers}
-rust=docker.io/library/rust:1.95-slim-bookworm
-debian=docker.io/library/debian:bookworm-slim
+# Where tools/ensure puts what it takes out of packages, and what only root has on its PATH.
+PATH=$root/target/tools/bin:$PATH:/usr/sbin:/sbin
+based_on() { sed -n "s/^FROM \([^ ]*\) AS $1\$/\1/p" "$root/Dockerfile"; }
+rust=$(based_on build)
+debian=$(based_on redis)
+readonly image=localhost/collective:e2e standalone=localhost/collective:e2e-standalone
 passed=0
 
 skip() {
@@ -42,6 +46,17 @@ within() {
     done
 }
 
+# need NAME...: here, or installed by tools/ensure, which says so; else the script is skipped, with what was said.
+need() {
+    local said=$keep/ensure.log status=0
+    mkdir -p "$keep"
+    "$root/tools/ensure" "$@" >"$said" 2>&1 || status=$?
+    grep '^ensure: ' "$said" || true
+    [ "$status" = 0 ] && return 0
+    tail -n 5 "$said"
+    skip "not all of these are here or could be installed: $*"
+}
+
 # Without overlays every layer is a full copy of those below: slower by minutes, but it works everywhere.
 overlay_works() {
     local try=$keep/overlay-works
@@ -54,7 +69,7 @@ overlay_works() {
 prepare_containers() {
     [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
-    "$root/tools/ensure" buildah podman || skip "buildah and podman could not be installed here"
+    need runc buildah podman
     mkdir -p "$keep/networks"
     local driver=vfs
     ! overlay_works || driver=overlay
@@ -63,20 +78,26 @@ prepare_containers() {
     printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
         "$keep" "$keep" >"$keep/containers.conf"
     printf '{"default":[{"type":"insecureAcceptAnything"}]}\n' >"$keep/policy.json"
+    # A service manager that is not there must not be asked to time health checks; the scripts run the checks themselves.
+    export DISABLE_HC_SYSTEMD=true
     export CONTAINERS_STORAGE_CONF=$keep/storage.conf CONTAINERS_CONF=$keep/containers.conf BUILDAH_ISOLATION=chroot
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
 }
+
+# The line of the kernel about the root of a process, and whether nothing can be written there.
+root_mount() { awk '$5 == "/"' "/proc/$1/mountinfo" | tail -n 1; }
+root_is_read_only() { root_mount "$1" | cut -d ' ' -f 6 | grep -qE '^ro(,|$)'; }
 
 have_image() { buildah inspect --type image "$1" >/dev/null 2>&1; }
 
 # The images the Dockerfile starts from; says when they are stand-ins.
 base_images() {
     have_image "$rust" && have_image "$debian" && return 0
-    if timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
+    if timeout 180 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
         timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$debian" >/dev/null 2>&1; then
         return 0
     fi
-    "$root/tools/ensure" mmdebstrap || skip "no registry answers and mmdebstrap could not be installed"
+    need mmdebstrap
     command -v rustc >/dev/null || skip "no registry answers and there is no Rust here to stand in"
     echo "no registry answers: $rust and $debian are stood in for by packages of the distribution"
     local sources=${COLLECTIVE_DEBIAN_MIRROR:-http://deb.debian.org/debian} container
@@ -97,7 +118,7 @@ base_images() {
     touch "$keep/stand-ins"
 }
 
-# build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout, as it stands.
+# build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout as it stands, or of the folder that `context` names.
 build() {
     local target=$1 tag=$2 revision
     shift 2
@@ -108,14 +129,20 @@ build() {
             --volume "$(rustc --print sysroot):/opt/rust:ro" \
             --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry"
     fi
-    buildah bud --layers --format docker --signature-policy "$keep/policy.json" \
+    buildah bud --layers --force-rm --format docker --signature-policy "$keep/policy.json" \
         --target "$target" --tag "$tag" \
         --build-arg "PROFILE=${COLLECTIVE_IMAGE_PROFILE:-dist}" \
         --build-arg "REVISION=$revision" \
         --build-arg "CREATED=$(git -C "$root" log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" \
         --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
-        "$@" "$root" >"$keep/build.log" 2>&1 || {
+        "$@" "${context:-$root}" >"$keep/build.log" 2>&1 || {
         tail -n 40 "$keep/build.log"
         return 1
     }
+}
+
+# images_of_this_checkout: both, whatever lies there from an earlier one. Where nothing changed since, layers are only looked up.
+images_of_this_checkout() {
+    base_images
+    build service "$image" && build standalone "$standalone" || fail "the images are built"
 }

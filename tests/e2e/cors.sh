@@ -13,9 +13,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place cors
 
-has node && has npm || skip "node or npm is not installed, the browser was not tried"
+has_node || skip "$no_node, the browser was not tried"
 find_chromium || skip "Chromium is not installed, the browser was not tried"
-install_node_packages tests/e2e/cors || exit 0
+install_node_packages tests/e2e/cors || exit "$could_not_run"
 
 TOKEN=$(od -An -N 24 -t x1 /dev/urandom | tr -d ' \n')
 export TOKEN

@@ -18,13 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place observability
 
-has promtool || skip "promtool is not installed, rules and alerts were not tried"
-
-passed=0
-ok() {
-    passed=$((passed + 1))
-    echo "ok $passed - $1"
-}
+ensure promtool || skip "promtool is not installed, rules and alerts were not tried"
 
 # --- What lies in deploy/prometheus, as it is.
 promtool check config deploy/prometheus/prometheus.yml >"$work/check" 2>&1 || fail "promtool accepts the configuration and the rules" "$(cat "$work/check")"
@@ -33,7 +27,7 @@ promtool test rules deploy/prometheus/tests/*.test.yml >"$work/check" 2>&1 || fa
 ok "the alerts fire and keep silent as tested"
 
 [ -r /proc/net/tcp ] || skip "without /proc Prometheus' port cannot be found, nothing was scraped"
-has prometheus || skip "prometheus is not installed, nothing was scraped"
+ensure prometheus || skip "prometheus is not installed, nothing was scraped"
 
 # --- A service with few places and a long farewell, and a Prometheus that looks at it every second.
 export COLLECTIVE_LIMITS__CONNECTIONS=24 COLLECTIVE_LIMITS__CONNECTIONS_PER_ADDRESS=24 COLLECTIVE_DRAIN__DELAY=25s
@@ -136,6 +130,6 @@ if has node; then
     node tests/e2e/observability/queries.mjs "http://$watcher" "$began" "$(date +%s)" || fail "every rule and every panel had data"
     ok "every recording rule and every query of the dashboard had data"
 else
-    echo "skipped: node is not installed, the queries of the dashboard were not tried"
+    left_out "node is not installed, whether every rule and every panel had data was not looked at"
 fi
-echo "observability: $passed checks passed"
+finish "observability: $passed checks passed"

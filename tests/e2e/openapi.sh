@@ -17,11 +17,9 @@ readonly at_least=2000
 suite=$PWD/tests/e2e/openapi
 venv=$place/venv
 
-has_python() { has python3 && python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
-
 random_requests() {
     if ! has_python; then
-        echo "skipped: python3 (3.10 or later, with venv) is not installed, schemathesis did not try the service"
+        left_out "$no_python, schemathesis did not try the service"
         return 0
     fi
     install_python_packages "$suite/requirements.txt" || return 0
@@ -35,20 +33,20 @@ random_requests() {
     count=$(sed -nE 's/^ *([0-9]+) generated, .*/\1/p' "$place/schemathesis.log")
     [ "${count:-0}" -ge "$at_least" ] || fail "at least $at_least requests are tried" "$count"
     ! grep -q 'panicked' "$work"/*.err "$work"/*.out || fail "no request makes the program panic"
-    echo "ok - the service does what its document says: $count requests, every check"
+    ok "the service does what its document says: $count requests, every check"
 }
 
 pages() {
-    if ! { has node && has npm; }; then
-        echo "skipped: node or npm is not installed, redocly did not judge the document and nobody looked at the page"
+    if ! has_node; then
+        left_out "$no_node, redocly did not judge the document and nobody looked at the page"
         return 0
     fi
     install_node_packages tests/e2e/openapi || return 0
     REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true "$place/node_modules/.bin/redocly" lint \
         --config "$place/test/redocly.yaml" docs/openapi.json >"$place/redocly.log" 2>&1 ||
         fail "redocly finds no mistake in the document" "$(tail -n 60 "$place/redocly.log")"
-    echo "ok - redocly finds no mistake in the document"
-    find_chromium || { echo "skipped: Chromium is not installed, nobody looked at the page"; return 0; }
+    ok "redocly finds no mistake in the document"
+    find_chromium || { left_out "Chromium is not installed, nobody looked at the page"; return 0; }
     (cd "$place" && PUBLIC=$public TOKEN=$token \
         node --test --test-timeout=120000 --test-reporter=spec test/page.test.mjs) || fail "the page is what it should be"
 }
@@ -59,3 +57,4 @@ start_service
 # First, while the counters are as new.
 pages
 random_requests
+finish "openapi: the document, its page and the service agree"

@@ -13,9 +13,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/e2e/service.sh
 make_place page
 
+has_node || skip "$no_node, nobody looked at the page"
 find_chromium || skip "Chromium is not installed, nobody looked at the page"
-has node && has npm || skip "node or npm is not installed, nobody looked at the page"
-install_node_packages tests/e2e/page || exit 0
+install_node_packages tests/e2e/page || exit "$could_not_run"
 
 start_service
 mkdir -p "$place/shots"

@@ -18,7 +18,7 @@ failed=0
 digest() { printf %s "$1" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d ' ' -f 1; }
 
 node_suite() {
-    has node && has npm || { echo "skipped: node or npm is not installed, the npm packages were not tried"; return 0; }
+    has_node || { left_out "$no_node, the npm packages were not tried"; return 0; }
     install_node_packages tests/e2e/sdk/node --omit=peer || return 0
     rm -rf "$place/examples"
     cp -R examples "$place/examples"
@@ -26,8 +26,7 @@ node_suite() {
 }
 
 python_suite() {
-    has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null ||
-        { echo "skipped: python3 with venv is not installed, the PyPI packages were not tried"; return 0; }
+    has_python || { left_out "$no_python, the PyPI packages were not tried"; return 0; }
     install_python_packages tests/e2e/sdk/python/requirements.txt || return 0
     # Bytecode would be written beside the sources.
     PYTHONDONTWRITEBYTECODE=1 EXAMPLES="$PWD/examples" \
@@ -42,4 +41,4 @@ export UPSTASH_DISABLE_TELEMETRY=1
 node_suite
 python_suite
 [ "$failed" = 0 ] || fail "every SDK suite that could be run"
-echo "no SDK suite that ran had a failure"
+finish "no SDK suite that ran had a failure"

@@ -4,8 +4,15 @@
 #
 # Sets: work (a directory that is removed at the end), place (the suite's directory below target) and, for the program started
 # last, gateway, redis, public, operator, token. Limits: what a program prints goes below $work, and its end is shown by `fail`.
+# What could not run says `skipped: reason`, and the script that left it out ends with 77.
 set -euo pipefail
 export LC_ALL=C.UTF-8
+
+# Where tools/ensure puts what it takes out of packages.
+PATH=$PWD/target/tools/bin:$PATH
+readonly could_not_run=77
+parts_left_out=0
+passed=0
 
 # Not below $TMPDIR: a unix socket's path may have 107 bytes at most.
 work=$(mktemp -d /tmp/collective-e2e.XXXXXX)
@@ -37,6 +44,11 @@ within() {
     done
 }
 
+ok() {
+    passed=$((passed + 1))
+    echo "ok $passed - $1"
+}
+
 gone() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 has() { command -v "$1" >/dev/null 2>&1; }
 started() { curl --silent --fail --max-time 2 --output "$work/startupz" "http://$operator/startupz"; }
@@ -52,12 +64,40 @@ fail() {
 # skip REASON...: says so and ends the script, which has failed at nothing.
 skip() {
     echo "skipped: $*"
-    exit 0
+    exit "$could_not_run"
 }
 
-# find_chromium: sets and exports CHROMIUM, a path, unless it names a browser already. Fails if there is none.
+# left_out REASON...: says so and goes on without that part.
+left_out() {
+    echo "skipped: $*"
+    parts_left_out=$((parts_left_out + 1))
+}
+
+# finish SENTENCE: the last line, which must not sound like everything where something was left out.
+finish() {
+    [ "$parts_left_out" -ne 0 ] || { echo "$1"; return 0; }
+    echo "$1, and $parts_left_out of its parts could not run (skipped above)"
+    exit "$could_not_run"
+}
+
+# has_node: with npm, and new enough for tests with a time limit (20.11).
+has_node() { has npm && has node && node --test --test-timeout=1 --version >/dev/null 2>&1; }
+has_python() { has python3 && python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+readonly no_node="node (20.11 or later) or npm is not installed" no_python="python3 (3.10 or later, with venv) is not installed"
+
+# ensure NAME...: installs what is missing and says so. Fails if that fails.
+ensure() {
+    local status=0
+    tools/ensure "$@" >"$work/ensure" 2>&1 || status=$?
+    grep '^ensure: ' "$work/ensure" || true
+    return "$status"
+}
+
+# find_chromium: sets and exports CHROMIUM, a path, unless it names a browser already; installs one where there is none. Fails if
+# that fails.
 find_chromium() {
     local name
+    [ -n "${CHROMIUM:-}" ] && has "$CHROMIUM" || ensure chromium || return 1
     for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
         [ -n "$name" ] && has "$name" || continue
         CHROMIUM=$(command -v "$name")
@@ -112,7 +152,7 @@ install_once() {
     fi
     tail -n 20 "$work/install"
     unreachable "$work/install" || fail "$what can be installed"
-    echo "skipped: $what could not be fetched from here"
+    left_out "$what could not be fetched from here"
     return 1
 }
 
