@@ -16,7 +16,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, HttpRequest, web};
 
 use futures_util::stream;
 
@@ -49,7 +49,9 @@ pub struct Arrival {
 impl Arrival {
     /// The arrival of `request`; a request that did not pass the envelope arrives now.
     pub fn of(request: &HttpRequest) -> Self {
-        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self { id: own_id(), at: clock::now() })
+        // Requests of one connection are served one after the other, so the conversation's is this one's.
+        let known = request.conn_data::<Rc<Conversation>>().and_then(|conversation| conversation.arrival());
+        known.unwrap_or_else(|| Self { id: own_id(), at: clock::now() })
     }
 
     /// The id as text.
@@ -67,7 +69,9 @@ pub async fn wrap(
     let conversation = request.conn_data::<Rc<Conversation>>().cloned();
     let turn = conversation.as_ref().map(|conversation| begin(conversation, &mut request));
     let id = request.headers().get(&REQUEST_ID).filter(|id| well_formed(id.as_bytes())).cloned().unwrap_or_else(own_id);
-    request.extensions_mut().insert(Arrival { id: id.clone(), at });
+    if let Some(conversation) = &conversation {
+        conversation.arrived(Arrival { id: id.clone(), at });
+    }
     let route = route(request.uri().path());
     let method = Method::of(request.method().as_str());
     let worker = request.app_data::<web::Data<Worker>>().cloned();

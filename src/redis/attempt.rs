@@ -22,8 +22,8 @@ use super::link::Link;
 use super::pool::WorkerPool;
 use super::watch::{Waited, Watch};
 use super::writes::Touched;
-use crate::resilience::Deadline;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
+use crate::resilience::{Deadline, Moment};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::CommandOutcome;
 use crate::telemetry::traces::Name;
@@ -112,8 +112,8 @@ impl Origin<'_> {
             Ok(admission) => admission,
             Err(refused) => return Err(End::Refused(refused)),
         };
-        let connection = match self.connection(cargo, deadline, past).await {
-            Ok(connection) => connection,
+        let (connection, now) = match self.connection(cargo, deadline, past, now).await {
+            Ok(found) => found,
             Err(reason) => {
                 // No call was made, so it says nothing; failed connects have a detector of their own.
                 admission.finish(Verdict::Ignored, clock::now());
@@ -124,41 +124,54 @@ impl Origin<'_> {
                 });
             }
         };
-        let limit = self.limit(cargo.weight(), deadline);
+        let mut now = now;
         if let Some(suspect) = past.suspect.take_if(|suspect| !Arc::ptr_eq(suspect, &connection.link)) {
+            let limit = self.limit(cargo.weight(), deadline);
             let fence = tokio::time::timeout(limit, fence(&suspect, &connection)).await.unwrap_or(Fence::Unanswered);
+            now = clock::now();
             past.suspect = Some(suspect);
             past.fence = Some(fence);
             if fence != Fence::Stands {
-                admission.finish(Verdict::Ignored, clock::now());
+                admission.finish(Verdict::Ignored, now);
                 return Err(End::Unfenced(fence));
             }
         }
-        if deadline.passed(clock::now()) {
+        if deadline.passed(now) {
             // Waiting for a connection or a fence took all the time there was: better nothing sent than something unknown.
-            admission.finish(Verdict::Ignored, clock::now());
+            admission.finish(Verdict::Ignored, now);
             return Err(End::NotSent(ErrorKind::DeadlinePassed));
         }
-        self.send(cargo, connection, admission, deadline).await
+        self.send(cargo, connection, admission, deadline, now).await
     }
 
-    /// The connection of the last attempt if the order must be kept, else one from the pool. The wait ends early when the lane
-    /// opens or a connect fails: neither leaves anything to wait for.
+    /// The connection of the last attempt if the order must be kept, else one from the pool, and the time by then.
     async fn connection<C: Cargo>(
         &self,
         cargo: &C,
         deadline: Deadline,
         past: &mut Past,
-    ) -> Result<Connection, NoConnection> {
+        now: Moment,
+    ) -> Result<(Connection, Moment), NoConnection> {
         if let Some(connection) = past.stay_on.take() {
             if !connection.link.is_dead() {
-                return Ok(connection);
+                return Ok((connection, now));
             }
             past.suspect = Some(connection.link);
         }
+        match self.pool.at_hand(cargo.weight(), now) {
+            Some(connection) => Ok((connection, now)),
+            // Rare, so it has its room on the heap and not in every call.
+            None => {
+                Box::pin(self.wait_for_connection(cargo, deadline)).await.map(|connection| (connection, clock::now()))
+            }
+        }
+    }
+
+    /// The wait ends early when the lane opens or a connect fails: neither leaves anything to wait for.
+    async fn wait_for_connection<C: Cargo>(&self, cargo: &C, deadline: Deadline) -> Result<Connection, NoConnection> {
         let lane = self.endpoint.lane(cargo.lane());
         let mut check_out = pin!(self.pool.check_out(cargo.weight()));
-        // Almost always there is one: look before arming three wake-ups.
+        // Mostly there is one: look before arming three wake-ups.
         if let Some(connection) = check_out.as_mut().now_or_never() {
             return connection.ok_or(NoConnection::Failed);
         }
@@ -184,16 +197,16 @@ impl Origin<'_> {
         connection: Connection,
         admission: Admission<'_>,
         deadline: Deadline,
+        sent_at: Moment,
     ) -> Result<C::Reply, End> {
         let is_write = cargo.class() != Class::Read;
         let Connection { mut handle, link } = connection;
         if is_write {
             link.write_begins();
         }
-        let sent_at = clock::now();
         let mut watch =
             Watch::new(&self.endpoint.settings, admission, &link.traffic, cargo.weight(), sent_at, deadline);
-        let ended = watch.wait(cargo.send(&mut handle)).await;
+        let ended = watch.wait(pin!(cargo.send(&mut handle))).await;
         let now = clock::now();
         let elapsed = now.saturating_since(sent_at);
         match ended {

@@ -3,11 +3,12 @@
 //! Measured: one pool per worker whose multiplexed handles are cloned and whose slot is given back at once costs 14.2 µs a
 //! request, a shared pool with exclusive check-out 28.4 µs (`ARCHITECTURE.md`). Light and heavy commands have connections of
 //! their own, so that an O(N) command delays no GET behind it. `test_on_check_out` stays on with an `is_valid` that reads two
-//! fields: with it off, bb8 hands out dead handles after every loss. Limits: bb8 hides why it could not connect and does not
-//! wake its waiters on failure, so waiting is raced against [`WorkerPool::connect_failure`].
+//! fields: with it off, bb8 hands out dead handles after every loss. While all connections live, clones of them are at hand here, in
+//! turn, and bb8 is passed by: its lock, its timer and its clock cost a tenth of a GET. Limits: bb8 hides why it could not connect
+//! and does not wake its waiters on failure, so waiting is raced against [`WorkerPool::connect_failure`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bb8_redis::bb8;
 use tokio::sync::Notify;
@@ -16,6 +17,7 @@ use tokio::sync::futures::Notified;
 use super::catalogue::Weight;
 use super::connector::{ConnectError, Connection};
 use super::endpoint::Endpoint;
+use crate::resilience::Moment;
 use crate::telemetry::clock;
 
 /// One worker's connections to one endpoint.
@@ -29,6 +31,12 @@ impl WorkerPool {
     pub(super) fn new(endpoint: &Arc<Endpoint>) -> Self {
         let light = Share::new(endpoint, Weight::Light, endpoint.settings.connections_per_worker);
         Self { light, heavy: Share::new(endpoint, Weight::Heavy, 1) }
+    }
+
+    /// A clone of a living connection, if all of them live. Else it takes a [`check_out`](Self::check_out), which sees to what is
+    /// missing.
+    pub(super) fn at_hand(&self, weight: Weight, now: Moment) -> Option<Connection> {
+        self.share(weight).at_hand(now)
     }
 
     /// A clone of a living connection; waits for one at most the acquire timeout. `None` when none came.
@@ -56,6 +64,14 @@ struct Share {
     size: u32,
     /// Births and deaths that have been answered by filling the pool.
     seen: AtomicU32,
+    lent: Mutex<Lent>,
+}
+
+/// Clones of what the pool holds. Only its own worker looks here, so the lock is never waited for.
+#[derive(Default)]
+struct Lent {
+    connections: Vec<Connection>,
+    turn: usize,
 }
 
 impl Share {
@@ -70,11 +86,41 @@ impl Share {
             .retry_connection(false)
             .connection_timeout(endpoint.settings.acquire_timeout)
             .build_unchecked(manager.clone());
-        Self { pool, manager, size, seen: AtomicU32::new(0) }
+        Self { pool, manager, size, seen: AtomicU32::new(0), lent: Mutex::default() }
+    }
+
+    fn at_hand(&self, now: Moment) -> Option<Connection> {
+        let mut lent = self.lent();
+        if lent.connections.len() < self.size as usize {
+            return None;
+        }
+        lent.turn = (lent.turn + 1) % lent.connections.len();
+        let connection = &lent.connections[lent.turn];
+        if self.manager.is_usable(connection, now) {
+            return Some(connection.clone());
+        }
+        let turn = lent.turn;
+        lent.connections.remove(turn);
+        None
+    }
+
+    fn lent(&self) -> MutexGuard<'_, Lent> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a clone at hand. The pool gives its connections in turn, so a few calls find them all.
+    fn keep(&self, connection: &Connection) {
+        let mut lent = self.lent();
+        lent.connections.retain(|known| !known.link.is_dead());
+        let known = lent.connections.iter().any(|known| Arc::ptr_eq(&known.link, &connection.link));
+        if !known && lent.connections.len() < self.size as usize {
+            lent.connections.push(connection.clone());
+        }
     }
 
     async fn check_out(&self) -> Option<Connection> {
         let connection = Connection::clone(&*self.pool.get().await.ok()?);
+        self.keep(&connection);
         let changes = self.manager.news.changes.load(Ordering::Relaxed);
         if changes != self.seen.swap(changes, Ordering::Relaxed) && self.size > 1 {
             self.fill();
@@ -118,6 +164,12 @@ struct Manager {
 }
 
 impl Manager {
+    /// Alive, and not too old.
+    fn is_usable(&self, connection: &Connection, now: Moment) -> bool {
+        let too_old = |age| now.saturating_since(connection.link.born) > age;
+        !connection.link.is_dead() && !self.endpoint.settings.max_connection_age.is_some_and(too_old)
+    }
+
     async fn make(&self) -> Result<Connection, ConnectError> {
         match self.endpoint.reconnect().await {
             Ok(connection) => {
@@ -144,11 +196,7 @@ impl bb8::ManageConnection for Manager {
     }
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
-        let too_old = match self.endpoint.settings.max_connection_age {
-            Some(age) => clock::now().saturating_since(connection.link.born) > age,
-            None => false,
-        };
-        if too_old || connection.link.is_dead() {
+        if !self.is_usable(connection, clock::now()) {
             self.news.changes.fetch_add(1, Ordering::Relaxed);
             return Err(ConnectError::Stale);
         }

@@ -4,7 +4,7 @@
 //! transfer is progress (D6), so neither counts against the server; whether it stalls is the stall detector's to say.
 //! Limits: bytes are counted per connection, so a small reply behind a large one is excused with it.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use redis_rs::RedisResult;
@@ -60,8 +60,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until the reply is there or a bound is reached.
-    pub(super) async fn wait<R>(&mut self, reply: impl Future<Output = RedisResult<R>>) -> Waited<R> {
-        let mut reply = pin!(reply);
+    pub(super) async fn wait<R>(&mut self, mut reply: Pin<&mut impl Future<Output = RedisResult<R>>>) -> Waited<R> {
         let mut timer = pin!(tokio::time::sleep(self.slow_after.unwrap_or(self.limit)));
         loop {
             tokio::select! {
@@ -74,7 +73,10 @@ impl<'a> Watch<'a> {
                         timer.as_mut().reset(end);
                     }
                     None if self.cut_by_caller => return Waited::CallerExpired,
-                    None => return tokio::time::timeout(GRACE, reply).await.map_or(Waited::TimedOut, Waited::Reply),
+                    None => {
+                        let late = Box::pin(tokio::time::timeout(GRACE, reply)).await;
+                        return late.map_or(Waited::TimedOut, Waited::Reply);
+                    }
                 },
             }
         }

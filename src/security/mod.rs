@@ -107,8 +107,7 @@ impl Authenticator {
     pub fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Principal, Unauthenticated> {
         let presented = authorization.ok_or(Unauthenticated::Missing)?;
         let token = bearer(presented);
-        // Equal lengths are compared in constant time; the length of the token is no secret.
-        if bool::from(token.ct_eq(self.root.expose().as_bytes())) {
+        if is_same(token, self.root.expose().as_bytes()) {
             return Ok(Principal::root(self.root_digest));
         }
         match self.tokens.kind(token) {
@@ -117,6 +116,17 @@ impl Authenticator {
             None => Err(Unauthenticated::Wrong),
         }
     }
+}
+
+/// Equal lengths are compared in constant time; the length of the token is no secret. By words, since it is done for every request:
+/// byte by byte it takes eight times as long.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let ((ones, one_rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let words = ones.iter().zip(others).map(|(one, other)| u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other)));
+    bool::from(words.fold(one_rest.ct_eq(other_rest), |same, word| same & word))
 }
 
 /// The token of a header value, the scheme stripped whatever its case.

@@ -5,13 +5,15 @@
 //! All of it lives on one worker, so plain cells do. Limits: bytes that arrive while a request is served are not counted (they
 //! are its body, or requests queued behind it); a head begun among them is timed by the keep-alive only.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use actix_web::rt::net::TcpStream;
+
+use crate::api::envelope::Arrival;
 
 /// The state of one connection.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub struct Conversation {
     closing: Cell<bool>,
     /// The stream, once the framework has let it go.
     returned: Cell<Option<Returned>>,
+    /// The request being served, as the envelope knows it.
+    arrival: RefCell<Option<Arrival>>,
 }
 
 /// What a caller can owe.
@@ -76,6 +80,16 @@ impl Conversation {
     pub fn prolong(self: &Rc<Self>) -> Turn {
         self.serving.set(self.serving.get() + 1);
         Turn(self.clone())
+    }
+
+    /// Keeps what is known of the request being served. Here and not with the request, where it would cost an allocation each.
+    pub fn arrived(&self, arrival: Arrival) {
+        *self.arrival.borrow_mut() = Some(arrival);
+    }
+
+    /// What is known of the request being served.
+    pub fn arrival(&self) -> Option<Arrival> {
+        self.arrival.borrow().clone()
     }
 
     /// The body of the request being served was read to its end.
