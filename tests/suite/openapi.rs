@@ -71,7 +71,7 @@ fn misshapen(told: &Value, seen: &Value, place: &str) -> Option<String> {
 }
 
 /// Holds a success against what the document tells of its status; the status itself is looked at with every answer.
-fn judge(operation: &Operation, answer: &Answer) -> Value {
+fn judge<'d>(operation: &'d Operation, answer: &Answer) -> &'d Value {
     let name = operation.name();
     assert!(answer.is_success(), "{name} answered {}: {}", answer.status, answer.text());
     let response = operation.response(answer.status).expect("a status that is told");
@@ -112,7 +112,7 @@ async fn every_example_of_the_document_is_answered_as_the_document_says() {
         let body = operation.body(links.bodies.get(operation.id()));
         let answer = caller.send(operation.request(&caller, &sent, body)).await;
         let response = judge(operation, &answer);
-        links.follow(&response, &sent, &answer);
+        links.follow(response, &sent, &answer);
     }
 }
 

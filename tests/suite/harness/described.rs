@@ -62,11 +62,9 @@ impl Operation {
     /// The one that answers this request. Of the paths that fit it is under the one that says most of it itself, as `/pipeline` does
     /// and `/{command}` does not.
     pub fn of(method: &Method, path: &str) -> Option<&'static Self> {
-        let first = |path: &str| path[1..].split('/').next().unwrap_or_default().to_owned();
-        let is_documents = |path: &str| DOCUMENTS.contains(&first(path).as_str());
-        let literal = |path: &str| path.split(['{', '}']).step_by(2).map(str::len).sum::<usize>();
+        let literal = |template: &str| template.split(['{', '}']).step_by(2).map(str::len).sum::<usize>();
         let templates = Self::all().iter().map(|operation| operation.path.as_str());
-        let fitting = templates.filter(|template| is_documents(template) == is_documents(path) && fits(template, path));
+        let fitting = templates.filter(|template| fits(template, path) && of_documents(template) == of_documents(path));
         let template = fitting.max_by_key(|template| (literal(template), !template.contains('{')))?;
         Self::all().iter().find(|operation| operation.path == template && operation.method == *method)
     }
@@ -92,10 +90,10 @@ impl Operation {
     }
 
     /// What the document says of a status, what is referred to in its place.
-    pub fn response(&self, status: u16) -> Option<Value> {
+    pub fn response(&self, status: u16) -> Option<&Value> {
         let response = self.told["responses"].get(status.to_string())?;
         let reference = response["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-        Some(reference.map_or(response, |pointer| document().pointer(pointer).expect("what is referred to")).clone())
+        Some(reference.map_or(response, |pointer| document().pointer(pointer).expect("what is referred to")))
     }
 
     /// Its parameters that have an example, with what is given in their place.
@@ -148,6 +146,11 @@ impl Operation {
     }
 }
 
+/// Whether a path is of the surface whose failures are problem documents.
+fn of_documents(path: &str) -> bool {
+    DOCUMENTS.contains(&path[1..].split('/').next().unwrap_or_default())
+}
+
 /// Whether a path is of a template's form, were a name in it empty. One that ends its template, or has a word behind it, takes
 /// slashes, too.
 fn fits(template: &str, path: &str) -> bool {
@@ -164,20 +167,33 @@ fn fits(template: &str, path: &str) -> bool {
     }
 }
 
+/// What is answered and not told: method, path, status. It is to become empty; a test sees that nothing stays here that is told.
+const UNTOLD: [(Method, &str, u16); 2] = [(Method::POST, "/", 409), (Method::PUT, "/", 409)];
+
 /// What the document does not say of this answer: its status, or the code of its problem.
 pub fn held_to(answer: &Answer) -> Result<(), String> {
     let Some(operation) = Operation::of(&answer.method, &answer.path) else { return Ok(()) };
     let Some(told) = operation.response(answer.status) else {
+        if UNTOLD.contains(&(answer.method.clone(), operation.path.as_str(), answer.status)) {
+            return Ok(());
+        }
         let (name, path, status) = (operation.name(), &answer.path, answer.status);
         return Err(format!("{name}, asked for {path}, is not told to answer {status}: {}", answer.text()));
     };
     let codes = &told["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"];
+    let Some(codes) = codes.as_array().filter(|_| !answer.body.is_empty()) else { return Ok(()) };
     let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    match (document["code"].as_str(), codes.as_array()) {
-        (Some(code), Some(codes)) if !codes.iter().any(|told| told == code) => {
-            Err(format!("{} is not told to answer {} {code}, but {codes:?}", operation.name(), answer.status))
-        }
-        _ => Ok(()),
+    if codes.contains(&document["code"]) {
+        return Ok(());
+    }
+    Err(format!("{} is not told to answer {} {}, but {codes:?}", operation.name(), answer.status, document["code"]))
+}
+
+#[test]
+fn nothing_is_called_untold_that_the_document_tells() {
+    for (method, path, status) in UNTOLD {
+        let operation = Operation::of(&method, path).expect("an operation");
+        assert!(operation.response(status).is_none(), "take {method} {path} {status} out of the list");
     }
 }
 
