@@ -5,17 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::harness::app::ROOT_TOKEN;
-use crate::harness::{App, Options, Proxy, Redis, eventually, raw_http};
+use crate::harness::{App, Options, Proxy, Redis, eventually};
 
 /// The example of the W3C recommendation.
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// The log as JSON, complete lines only.
-fn lines(app: &App) -> Vec<Value> {
+pub fn lines(app: &App) -> Vec<Value> {
     let log = app.stderr();
     let complete = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     complete.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -115,80 +114,6 @@ async fn a_success_leaves_no_line_unless_asked_for_and_then_without_its_path() {
         assert_eq!(lines_about(&app, "served").len(), expected, "at {level}");
         assert!(!app.stderr().contains("planted"), "{}", app.stderr());
     }
-}
-
-/// What a caller can put where it may end up in a line or in a header: line ends, an escape sequence, a forged line.
-const FORGED: &str = "a\r\nX-Forged: 1\n{\"level\":\"ERROR\",\"message\":\"forged\"}\u{1b}[2J\u{85}\u{2028}\u{0}";
-
-/// A head with `value` in each field whose content is used, and with it in the path.
-fn forging(value: &str) -> Vec<u8> {
-    let path: String = FORGED.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!(
-        "GET /v1/keys/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\nX-Request-Id: {value}\r\n\
-         traceparent: {value}\r\ntracestate: {value}\r\nOrigin: {value}\r\nConnection: close\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-#[tokio::test]
-async fn nothing_a_caller_sends_adds_a_line_to_the_log_or_a_header_to_an_answer() {
-    let redis = Redis::start(Options::default()).await;
-    let proxy = Proxy::in_front_of(&redis, 3);
-    let app = App::with_redis(&proxy.url()).set("log.level", "debug").start().await;
-    let client = app.client();
-    client.settled().await;
-    let answered =
-        || lines(&app).iter().filter(|line| line["message"].as_str().is_some_and(is_about_a_request)).count();
-    let before = answered();
-    let mut answers = vec![
-        client.put_key(FORGED, FORGED).await,
-        client.get_key(FORGED).await,
-        client.increment(FORGED, 1).await,
-        client.post_command(&[FORGED, FORGED]).await,
-        client.post_command(&["GET", FORGED]).await,
-        client.post_command(&["EVAL", "return redis.error_reply(ARGV[1])", "0", FORGED]).await,
-        client.pipeline(&[&[FORGED], &["GET", FORGED]]).await,
-        client.post("/v1/leases/l", &json!({ "ttl_ms": 1000, "owner": FORGED })).await,
-        client.post("/v1/limiters/l/take", &json!({ "per": FORGED })).await,
-    ];
-    proxy.lose_connection_instead_of_reply(1.0);
-    answers.push(client.increment(FORGED, 1).await);
-    answers.push(client.post_command(&["INCR", FORGED]).await);
-    proxy.heal();
-    for answer in &answers {
-        assert!(answer.headers.get("x-forged").is_none(), "{:?}", answer.headers);
-        assert_eq!(answer.headers.get_all("x-request-id").iter().count(), 1);
-        let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-        assert!(
-            !told["error"].as_str().or(told["detail"].as_str()).unwrap_or_default().contains(char::is_control),
-            "{told}"
-        );
-    }
-    // Parsed as a field's value, refused as a head, or two fields: never more than one answer with one head.
-    let mut heads = 0;
-    for value in ["a%0d%0aX-Forged: 1", "a\u{1b}[2J", "a\rX-Forged: 1", "a\u{0}b", "a b", "\u{85}\u{2028}"] {
-        let answer = raw_http(app.public(), &forging(value)).await.expect("an answer");
-        let text = String::from_utf8_lossy(&answer).to_lowercase();
-        assert!(
-            text.starts_with("http/1.1 ")
-                && !text.contains("\nhttp/1.1 ")
-                && text.matches("x-request-id: ").count() == 1,
-            "{value:?}: {text}"
-        );
-        let head = text.split("\r\n\r\n").next().unwrap_or_default();
-        assert!(!head.contains("forged") && !head.replace("\r\n", "").contains(char::is_control), "{value:?}: {head}");
-        heads += usize::from(head.starts_with("http/1.1 200"));
-    }
-    assert!(heads > 0, "no such head was read, so nothing was tried");
-    assert_eq!(app.stop().await.code(), Some(0));
-    assert_eq!(answered() - before, answers.len() + heads, "each request has one line");
-    let log = app.stderr();
-    assert!(!log.contains("orged"), "what callers send is in no line at all: {log}");
-    assert!(!log.replace('\n', "").contains(char::is_control), "{log}");
-}
-
-fn is_about_a_request(message: &str) -> bool {
-    matches!(message, "request answered" | "request failed")
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod embedded;
 mod fence;
 mod fenced_writes;
 mod foreign_bytes;
+mod forged;
 mod freeze;
 mod fuzz_bodies;
 mod harness;

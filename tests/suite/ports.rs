@@ -1,8 +1,8 @@
 //! What can be reached from outside: the two listeners that are documented, and nothing else.
 //!
-//! Why so: a port nobody knows of is watched by nobody. The kernel is asked, not the program: of all sockets in the process' network
-//! namespace those that its own descriptors refer to. Limits: Linux; that the image and the manifests expose no other port is for the
-//! tests of those.
+//! Why so: a port nobody knows of is watched by nobody. The kernel is asked, not the program: of all sockets in the process'
+//! network namespace those that its own descriptors refer to. Limits: Linux; that the image and the manifests expose no other
+//! port is for the tests of those.
 
 use std::collections::BTreeSet;
 use std::fs;

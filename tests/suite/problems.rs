@@ -1,8 +1,7 @@
 //! Who may see what without a credential, and where the `type` of a problem leads.
 //!
-//! Private is every operation of the OpenAPI document that is not in [`PUBLIC`], so a new route is private or its author adds it there.
-//! Limits: a route that is neither described nor measured would be seen by nobody; what it answers to strangers beside the routes there
-//! are is tried on a few paths.
+//! Private is every operation of the OpenAPI document that is not in [`PUBLIC`], so a new route is private or its author adds it
+//! there. Limits: a route that is neither described nor measured would be seen by nobody; what is no route is tried on a few paths.
 
 use std::collections::BTreeSet;
 use std::process::Command;

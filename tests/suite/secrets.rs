@@ -4,8 +4,10 @@
 //! used, in health and in every failure, and all that the program has written or shown is searched for the marks: standard
 //! output and error, `/status`, `/metrics`, the page, `check-config`, the bodies and headers of errors, the embedded server's
 //! command line and environment. What must hold them, the stored data and a problem's `instance` (the caller's own path), is
-//! left out; of the stored data every byte is searched for what is nobody's data but says who somebody is. Limits: a mark that is hashed or cut in two would not be found; Redis' own error texts are passed on to the caller
-//! who caused them (D24), so they are searched for in the log and not in that answer.
+//! left out; what may be in the stored data is in `stored`. Limits: a mark that is hashed or cut in two would not be found; Redis'
+//! own error texts are passed on to the caller who caused them (D24), so they are searched for in the log and not in that answer.
+
+mod stored;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use self::stored::nothing_personal_is_stored;
 use crate::harness::app::Builder;
 use crate::harness::{Answer, App, Client, Ended, Options, Proxy, Redis, eventually, raw_http, raw_http_then_hang_up};
 
@@ -242,43 +245,6 @@ async fn play(app: &App, redis: &Redis, proxy: &Proxy) -> Told {
     data(&client, &mut told).await;
     drop((stream, other));
     told
-}
-
-/// What is nobody's data, but who somebody is: how he signs in, where he calls from, what he visits, what he calls his requests.
-const PERSONAL: [&str; 16] = [
-    ADDRESS,
-    TOKEN,
-    "canary-wrong-token",
-    "canary-basic",
-    "canary-user-agent",
-    "canary-cookie",
-    "canary@example.org",
-    "canary-origin",
-    "canary-sync-token",
-    "canary-trace",
-    "canary-query",
-    "canary-visitor",
-    "canary-passer-by",
-    "canary-once",
-    "canary-never",
-    "canary-message",
-];
-
-/// Redis holds what callers stored and nothing about who they are: every byte of what it would write to disk is searched, of
-/// hashes, sets and functions, too.
-async fn nothing_personal_is_stored(redis: &Redis) {
-    let setting = async |name: &str| redis.command(&["CONFIG", "GET", name]).await.items()[1].to_string();
-    redis.command(&["CONFIG", "SET", "rdbcompression", "no"]).await;
-    assert_eq!(redis.command(&["SAVE"]).await, "OK");
-    let file = Path::new(&setting("dir").await).join(setting("dbfilename").await);
-    let stored = String::from_utf8_lossy(&std::fs::read(file).expect("what Redis saved")).to_lowercase();
-    for data in ["canary-value", "canary-field", "canary-owner", "canary-room", "canary-limiter", "canary-counter"] {
-        assert!(stored.contains(data), "{data} was stored, or the search proves nothing");
-    }
-    for personal in PERSONAL.map(str::to_lowercase) {
-        let found = stored.find(&personal).map(|at| stored.get(at.saturating_sub(80)..(at + 80).min(stored.len())));
-        assert!(found.is_none(), "{personal} was stored: …{found:?}…");
-    }
 }
 
 /// Plays the scene with our two secrets given by `builder`, then searches.

@@ -1,8 +1,8 @@
 //! A place the service keeps in Redis and something else has taken: refused as `wrong_type` by every resource, and left untouched.
 //!
 //! Why so: no caller reaches such a name, but Redis' own tools do, and a restored backup may. Who overwrites what he does not
-//! understand destroys the only trace of the mistake. That the document tells of each of these answers is seen by the harness. Limits:
-//! keys and counters, which callers share with any tool, have their own tests.
+//! understand destroys the only trace of the mistake. That the document tells of each of these answers is seen by the harness.
+//! Limits: keys and counters, which callers share with any tool, have their own tests.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! The operations of `docs/openapi.json`: found by the request they answer, and sent by the examples they give.
 //!
-//! Why so: the document promises with which statuses and codes each operation answers. Every answer any test gets is held against
-//! that ([`held_to`]), so each test of a failure is one of the document, too, and no list of routes is written a second time.
+//! Why so: the document promises with which statuses and codes each operation answers. Every answer any test gets is held
+//! against that ([`held_to`]), so each test of a failure is one of the document, too, and no list of routes is written twice.
 //!
-//! Limits: what no operation describes (other methods, unknown paths, pages) is not judged; of the command dialect only the status is,
-//! for it has no codes. That the copy is the document that is served is a test of its own (`openapi.rs`).
+//! Limits: what no operation describes (other methods, unknown paths, pages) is not judged; of the command dialect only the
+//! status is, for it has no codes. That the copy is the document that is served is a test of its own (`openapi.rs`).
 
 use std::sync::OnceLock;
 
@@ -59,8 +59,8 @@ impl Operation {
         all
     }
 
-    /// The one that answers this request. Of the paths that fit it is under the one that says most of it itself, as `/pipeline` does
-    /// and `/{command}` does not.
+    /// The one that answers this request. Of the paths that fit it is under the one that says most of it itself, as
+    /// `/pipeline` does and `/{command}` does not.
     pub fn of(method: &Method, path: &str) -> Option<&'static Self> {
         let literal = |template: &str| template.split(['{', '}']).step_by(2).map(str::len).sum::<usize>();
         let templates = Self::all().iter().map(|operation| operation.path.as_str());
