@@ -1,7 +1,8 @@
 //! Nobody gets past the door without the token: every route, every wrong way to ask.
 //!
 //! Why so: one forgotten route is an open door, so routes and strangers are two lists and every pair is tried, with a
-//! body that would do something. After each list Redis is asked whether anything was done.
+//! body that would do something. The routes are those of the OpenAPI document, so a new one is tried without a line here. After each
+//! list Redis is asked whether anything was done.
 //!
 //! Limits: there is one token, with every scope; that it is compared in constant time cannot be seen from outside.
 
@@ -9,25 +10,46 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::app::ROOT_TOKEN;
+use crate::harness::described::Operation;
 use crate::harness::{Answer, App, Client, Options, Redis, raw_http};
 use crate::keys::problem;
 
-/// Every route of the designed resources: method, path, body.
-const RESOURCES: &[(&str, &str, &str)] = &[
+/// A request: method, path, body.
+#[derive(Clone)]
+struct Route {
+    method: Method,
+    path: String,
+    body: String,
+}
+
+impl Route {
+    fn new((method, path, body): (&str, &str, &str)) -> Self {
+        Self { method: method.parse().expect("a method"), path: path.to_owned(), body: body.to_owned() }
+    }
+
+    /// The example of an operation, as the document gives it.
+    fn example(operation: &Operation) -> Self {
+        let path = operation.target(&operation.parameters(&Default::default()));
+        let body = operation.body(None).map(|(_, body)| String::from_utf8_lossy(&body).into_owned());
+        Self { method: operation.method.clone(), path, body: body.unwrap_or_default() }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.path.starts_with("/subscribe/") || self.path.starts_with("/psubscribe/")
+    }
+}
+
+/// Everything the document describes and a token is asked for.
+fn described() -> Vec<Route> {
+    Operation::all().iter().filter(|operation| !operation.is_public()).map(Route::example).collect()
+}
+
+/// What the examples leave out: requests that would change the planted key, and what the dialect says of the rest.
+const MORE: &[(&str, &str, &str)] = &[
     ("PUT", "/v1/keys/k", "stolen"),
-    ("GET", "/v1/keys/k", ""),
-    ("HEAD", "/v1/keys/k", ""),
     ("DELETE", "/v1/keys/k", ""),
     ("POST", "/v1/counters/k/increment", "{\"by\":1}"),
-    ("POST", "/v1/limiters/k/take", "{\"capacity\":1,\"refill\":1,\"per\":\"1s\"}"),
-    ("GET", "/v1/limiters/k", ""),
-    ("DELETE", "/v1/limiters/k", ""),
-    ("GET", "/v1/counters/k", ""),
     ("DELETE", "/v1/counters/k", ""),
-];
-
-/// Every route of the command dialect, and what it says of the rest.
-const DIALECT: &[(&str, &str, &str)] = &[
     ("POST", "/", "[\"SET\",\"k\",\"stolen\"]"),
     ("PUT", "/", "[\"SET\",\"k\",\"stolen\"]"),
     ("GET", "/", ""),
@@ -36,9 +58,16 @@ const DIALECT: &[(&str, &str, &str)] = &[
     ("DELETE", "/pipeline", ""),
     ("POST", "/multi-exec", "[[\"SET\",\"k\",\"stolen\"]]"),
     ("GET", "/set/k/stolen", ""),
+    ("POST", "/set/k", "stolen"),
     ("POST", "/subscribe/c", "[]"),
     ("GET", "/metrics", ""),
 ];
+
+fn routes() -> Vec<Route> {
+    let all: Vec<Route> = described().into_iter().chain(MORE.iter().copied().map(Route::new)).collect();
+    assert!(all.len() > 55, "{}", all.len());
+    all
+}
 
 /// The value nobody without the token may see or change.
 const SECRET_VALUE: &str = "12345";
@@ -69,27 +98,26 @@ fn strangers() -> Vec<(&'static str, Option<String>)> {
 }
 
 /// All routes whose answers end; that of a stream never does for a caller who is let in.
-fn routes_with_an_end() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
-    RESOURCES.iter().chain(DIALECT).filter(|(_, path, _)| !path.starts_with("/subscribe/"))
+fn routes_with_an_end() -> Vec<Route> {
+    routes().into_iter().filter(|route| !route.is_stream()).collect()
 }
 
-async fn ask(client: &Client, route: &(&str, &str, &str), authorization: Option<&str>) -> Answer {
-    let (method, path, body) = *route;
+async fn ask(client: &Client, route: &Route, authorization: Option<&str>) -> Answer {
     let client = match authorization {
         Some(value) => client.without_token().with_header("Authorization", value),
         None => client.without_token(),
     };
-    let request = client.request(method.parse::<Method>().expect("a method"), path);
-    client.send(if body.is_empty() { request } else { request.body(body.to_owned()) }).await
+    let request = client.request(route.method.clone(), &route.path);
+    client.send(if route.body.is_empty() { request } else { request.body(route.body.clone()) }).await
 }
 
 /// Checks that the answer is a 401 in the shape of the surface it came from, and nothing more.
 #[track_caller]
-fn assert_turned_away(answer: &Answer, route: &(&str, &str, &str), stranger: &str) {
-    let (method, path, _) = *route;
+fn assert_turned_away(answer: &Answer, route: &Route, stranger: &str) {
+    let Route { method, path, .. } = route;
     assert_eq!(answer.status, 401, "{method} {path} with {stranger}: {}", answer.text());
     assert_eq!(answer.outcome, None, "{method} {path}: Redis has nothing to do with it");
-    if method == "HEAD" {
+    if method == Method::HEAD {
         assert!(answer.body.is_empty());
     } else if path.starts_with("/v1") {
         assert_eq!(problem(answer, 401, "unauthenticated")["retryable"], false);
@@ -101,16 +129,26 @@ fn assert_turned_away(answer: &Answer, route: &(&str, &str, &str), stranger: &st
     assert!(!answer.text().contains(SECRET_VALUE), "{method} {path} with {stranger}");
 }
 
+/// Nothing a request could have made or changed is there: no lease, no member of a room, no record of a call.
+async fn assert_untouched(redis: &Redis) {
+    assert_eq!(redis.command(&["GET", "k"]).await, SECRET_VALUE);
+    assert_eq!(redis.keys_of_callers().await, 1, "a key was made");
+    for kind in ["lease", "limiter", "presence", "idempotency"] {
+        let made = redis.command(&["KEYS", &format!("collective:{kind}*")]).await;
+        assert!(made.items().is_empty(), "{made}");
+    }
+}
+
 #[tokio::test]
-async fn every_route_without_a_token_answers_401() {
+async fn no_wrong_credential_opens_any_route_and_nothing_is_done() {
     let (redis, _app, client) = service().await;
-    for route in RESOURCES.iter().chain(DIALECT) {
+    for route in routes() {
         for (stranger, authorization) in strangers() {
-            let answer = ask(&client, route, authorization.as_deref()).await;
-            assert_turned_away(&answer, route, stranger);
+            let answer = ask(&client, &route, authorization.as_deref()).await;
+            assert_turned_away(&answer, &route, stranger);
         }
     }
-    assert_eq!(redis.command(&["GET", "k"]).await, SECRET_VALUE);
+    assert_untouched(&redis).await;
 }
 
 #[tokio::test]
@@ -126,18 +164,19 @@ async fn unknown_paths_and_methods_without_a_token_answer_401() {
         ("GET", "/nothing/here", ""),
         ("DELETE", "/", ""),
     ];
-    for route in &unknown {
-        assert_turned_away(&ask(&client, route, None).await, route, "no token");
+    for route in unknown.map(Route::new) {
+        assert_turned_away(&ask(&client, &route, None).await, &route, "no token");
     }
 }
 
 #[tokio::test]
 async fn a_401_names_the_scheme_it_wants() {
     let (_redis, _app, client) = service().await;
-    for route in RESOURCES.iter().chain(DIALECT) {
-        let answer = ask(&client, route, None).await;
+    for route in routes() {
+        let answer = ask(&client, &route, None).await;
         let challenge = answer.header("www-authenticate").unwrap_or_default();
-        assert!(challenge.starts_with("Bearer"), "{} {} answers WWW-Authenticate: {challenge:?}", route.0, route.1);
+        let Route { method, path, .. } = route;
+        assert!(challenge.starts_with("Bearer"), "{method} {path} answers WWW-Authenticate: {challenge:?}");
     }
 }
 
@@ -147,8 +186,8 @@ async fn the_token_opens_every_route_however_its_scheme_is_written() {
     for scheme in ["Bearer ", "bearer ", "BEARER ", "Bearer   ", ""] {
         let credential = format!("{scheme}{ROOT_TOKEN}");
         for route in routes_with_an_end() {
-            let answer = ask(&client, route, Some(&credential)).await;
-            assert!(!matches!(answer.status, 401 | 403), "{} {} with {scheme:?}", route.0, route.1);
+            let answer = ask(&client, &route, Some(&credential)).await;
+            assert!(!matches!(answer.status, 401 | 403), "{} {} with {scheme:?}", route.method, route.path);
         }
         let subscriber = client.without_token().with_header("Authorization", &credential);
         subscriber.subscribe("c").await.expect("data: subscribe,c,1").await;
@@ -158,12 +197,12 @@ async fn the_token_opens_every_route_however_its_scheme_is_written() {
 #[tokio::test]
 async fn a_token_in_the_query_opens_no_resource() {
     let (redis, _app, client) = service().await;
-    for (method, path, body) in RESOURCES {
-        let path = format!("{path}?_token={ROOT_TOKEN}");
-        let route = (*method, path.as_str(), *body);
+    for mut route in routes().into_iter().filter(|route| route.path.starts_with("/v1")) {
+        let mark = if route.path.contains('?') { '&' } else { '?' };
+        route.path.push_str(&format!("{mark}_token={ROOT_TOKEN}"));
         assert_turned_away(&ask(&client, &route, None).await, &route, "a token in the query");
     }
-    assert_eq!(redis.command(&["GET", "k"]).await, SECRET_VALUE);
+    assert_untouched(&redis).await;
 }
 
 /// Sends a head that promises `promised` bytes, then `body`, and returns the first line of the answer.
@@ -207,7 +246,7 @@ async fn no_token_right_or_wrong_reaches_the_log() {
     let wrong = "wrong-token-0123456789abcdef0123456789abc";
     for route in routes_with_an_end() {
         for token in [ROOT_TOKEN, wrong] {
-            ask(&client, route, Some(&format!("Bearer {token}"))).await;
+            ask(&client, &route, Some(&format!("Bearer {token}"))).await;
         }
     }
     client.subscribe("c").await.expect("data: subscribe,c,1").await;

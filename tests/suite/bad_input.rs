@@ -7,13 +7,16 @@ mod neighbour;
 mod random;
 mod wire;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::neighbour::Neighbour;
 use self::wire::{Heard, assert_clear, hear, request, stranger, with_body};
 use crate::harness::app::ROOT_TOKEN;
+use crate::harness::described::Operation;
 use crate::harness::{App, Options, Redis};
+use crate::keys::problem;
 
 async fn start() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
@@ -363,6 +366,31 @@ async fn what_follows_a_head_on_the_same_connection_is_the_next_answer() {
     }
     let last = Heard::parse(rest);
     assert_eq!((last.status, last.text().as_str()), (200, "value"));
+}
+
+#[tokio::test]
+async fn a_member_nobody_knows_is_refused_by_name_in_every_body() {
+    let (redis, app) = start().await;
+    let client = app.client();
+    client.settled().await;
+    let mut tried = 0;
+    for operation in Operation::all().iter().filter(|operation| operation.path.starts_with("/v1/")) {
+        let Some((_, body)) = operation.body(None).filter(|(media_type, _)| media_type == "application/json") else {
+            continue;
+        };
+        let mut body: Value = serde_json::from_slice(&body).expect("an example that is JSON");
+        body["surplus"] = json!(1);
+        let answer = client.send(operation.example(&client).body(body.to_string())).await;
+        let document = problem(&answer, 422, "invalid_value");
+        assert!(document["errors"].to_string().contains("`surplus`"), "{}: {document}", operation.name());
+        tried += 1;
+    }
+    assert!(tried >= 5, "only {tried} bodies are described");
+    assert_eq!(redis.keys_of_callers().await, 0);
+    for kind in ["collective:l*", "collective:presence*"] {
+        let made = redis.command(&["KEYS", kind]).await;
+        assert!(made.items().is_empty(), "{made}");
+    }
 }
 
 #[tokio::test]

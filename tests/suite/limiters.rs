@@ -218,6 +218,7 @@ async fn what_is_no_limiter_is_409_and_left_untouched() {
         problem(&take(&client, name, &daily(3)).await, 409, "wrong_type");
         problem(&client.get(&format!("/v1/limiters/{name}")).await, 409, "wrong_type");
     }
+    problem(&delete(&client, "list").await, 409, "wrong_type");
     assert_eq!(redis.command(&["LLEN", "collective:limiter:list"]).await, 1);
     assert_eq!(redis.command(&["GET", "collective:limiter:text"]).await, "1 2 three 4 5 6");
 }

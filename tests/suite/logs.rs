@@ -14,7 +14,7 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// The log as JSON, complete lines only.
-fn lines(app: &App) -> Vec<Value> {
+pub fn lines(app: &App) -> Vec<Value> {
     let log = app.stderr();
     let complete = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     complete.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()

@@ -7,74 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use crate::harness::described::{Operation, Sent};
 use crate::harness::{Answer, App, Client, Options, Redis};
 
 async fn service() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).set("server.security_contact", "mailto:security@example.com").start().await;
     (redis, app)
-}
-
-/// One operation of the document.
-#[derive(Clone)]
-struct Operation {
-    path: String,
-    method: Method,
-    told: Value,
-}
-
-impl Operation {
-    fn all(document: &Value) -> Vec<Self> {
-        let mut all = Vec::new();
-        for (path, item) in document["paths"].as_object().expect("paths") {
-            for (method, told) in item.as_object().expect("an item") {
-                let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).expect("a method");
-                all.push(Self { path: path.clone(), method, told: told.clone() });
-            }
-        }
-        all.sort_by_key(|operation| operation.told["x-order"].as_u64());
-        all
-    }
-
-    fn name(&self) -> String {
-        format!("{} {} ({})", self.method, self.path, self.told["operationId"])
-    }
-
-    /// Its parameters that have an example, with what the links gave in their place.
-    fn parameters(&self, linked: &Map<String, Value>) -> Vec<(String, String, String)> {
-        let parameters = self.told["parameters"].as_array().into_iter().flatten();
-        let given = parameters.filter_map(|parameter| {
-            let (name, place) = (parameter["name"].as_str()?, parameter["in"].as_str()?);
-            let value = linked.get(name).or(parameter.get("example"))?;
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            Some((name.to_owned(), place.to_owned(), text))
-        });
-        given.collect()
-    }
-
-    /// The media type and the body of its example.
-    fn body(&self, linked: Option<&Value>) -> Option<(String, Vec<u8>)> {
-        let (media_type, content) = self.told["requestBody"]["content"].as_object()?.iter().next()?;
-        let example = linked.or(content.get("example"))?;
-        let bytes = if media_type == "application/json" { example.to_string() } else { example.as_str()?.to_owned() };
-        Some((media_type.clone(), bytes.into_bytes()))
-    }
-
-    /// The success that is told first, with its media type and example if it has content.
-    fn success(&self, document: &Value) -> Vec<(u16, Value)> {
-        let responses = self.told["responses"].as_object().expect("responses");
-        let successes = responses.iter().filter(|(status, _)| status.starts_with('2'));
-        successes.map(|(status, response)| (status.parse().expect("a status"), followed(response, document))).collect()
-    }
-}
-
-/// What a reference leads to.
-fn followed(value: &Value, document: &Value) -> Value {
-    let reference = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-    reference.map_or_else(|| value.clone(), |pointer| document.pointer(pointer).expect("what is referred to").clone())
 }
 
 /// What the answers so far give to operations by their ids.
@@ -85,7 +26,7 @@ struct Links {
 }
 
 impl Links {
-    fn follow(&mut self, response: &Value, sent: &[(String, String, String)], answer: &Answer) {
+    fn follow(&mut self, response: &Value, sent: &[Sent], answer: &Answer) {
         for link in response["links"].as_object().into_iter().flat_map(Map::values) {
             let target = link["operationId"].as_str().expect("an operation").to_owned();
             for (name, expression) in link["parameters"].as_object().into_iter().flatten() {
@@ -101,7 +42,7 @@ impl Links {
 }
 
 /// The value of a runtime expression of OpenAPI, or the value that is none.
-fn evaluated(value: &Value, sent: &[(String, String, String)], answer: &Answer) -> Value {
+fn evaluated(value: &Value, sent: &[Sent], answer: &Answer) -> Value {
     let Some(expression) = value.as_str().filter(|text| text.starts_with('$')) else { return value.clone() };
     if let Some(pointer) = expression.strip_prefix("$response.body#") {
         return answer.json().pointer(pointer).unwrap_or_else(|| panic!("{expression} in {}", answer.text())).clone();
@@ -109,35 +50,6 @@ fn evaluated(value: &Value, sent: &[(String, String, String)], answer: &Answer) 
     let name = expression.strip_prefix("$request.path.").unwrap_or_else(|| panic!("{expression} is not understood"));
     let given = sent.iter().find(|(given, place, _)| given == name && place == "path");
     given.map(|(_, _, value)| json!(value)).unwrap_or_else(|| panic!("{expression}: no such parameter"))
-}
-
-/// A request for the example; its media type wished for where the answer has several.
-fn request(
-    client: &Client,
-    operation: &Operation,
-    sent: &[(String, String, String)],
-    body: Option<(String, Vec<u8>)>,
-) -> reqwest::RequestBuilder {
-    let mut path = operation.path.clone();
-    for (name, _, value) in sent.iter().filter(|(_, place, _)| place == "path") {
-        path = path.replace(&format!("{{{name}}}"), &value.replace(':', "%3A").replace('*', "%2A"));
-    }
-    let query: Vec<String> = sent
-        .iter()
-        .filter(|(_, place, _)| place == "query")
-        .map(|(name, _, value)| format!("{name}={value}"))
-        .collect();
-    if !query.is_empty() {
-        path = format!("{path}?{}", query.join("&"));
-    }
-    let mut request = client.request(operation.method.clone(), &path).header("Accept", "application/json, */*;q=0.5");
-    for (name, _, value) in sent.iter().filter(|(_, place, _)| place == "header") {
-        request = request.header(name, value);
-    }
-    match body {
-        Some((media_type, bytes)) => request.header("Content-Type", media_type).body(bytes),
-        None => request,
-    }
 }
 
 /// Where `seen` has another shape than `told`: every member told is there, of the same kind. A list is shaped like its first item.
@@ -158,12 +70,11 @@ fn misshapen(told: &Value, seen: &Value, place: &str) -> Option<String> {
     }
 }
 
-/// Holds the answer against what the document tells of its status.
-fn judge(operation: &Operation, answer: &Answer, document: &Value) -> Value {
+/// Holds a success against what the document tells of its status; the status itself is looked at with every answer.
+fn judge<'d>(operation: &'d Operation, answer: &Answer) -> &'d Value {
     let name = operation.name();
-    let successes = operation.success(document);
-    let told = successes.iter().find(|(status, _)| *status == answer.status);
-    let (_, response) = told.unwrap_or_else(|| panic!("{name} answered {}: {}", answer.status, answer.text()));
+    assert!(answer.is_success(), "{name} answered {}: {}", answer.status, answer.text());
+    let response = operation.response(answer.status).expect("a status that is told");
     let media_type = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     match response["content"].as_object().filter(|content| !content.is_empty()) {
         None => assert!(answer.body.is_empty(), "{name} is told to have no content"),
@@ -175,11 +86,11 @@ fn judge(operation: &Operation, answer: &Answer, document: &Value) -> Value {
             }
         }
     }
-    response.clone()
+    response
 }
 
-async fn first_event(client: &Client, operation: &Operation, sent: &[(String, String, String)]) {
-    let response = request(client, operation, sent, None).send().await.expect("a stream");
+async fn first_event(client: &Client, operation: &Operation, sent: &[Sent]) {
+    let response = operation.request(client, sent, None).send().await.expect("a stream");
     assert_eq!(response.status(), 200, "{}", operation.name());
     assert_eq!(response.headers()["content-type"], "text/event-stream", "{}", operation.name());
 }
@@ -188,22 +99,20 @@ async fn first_event(client: &Client, operation: &Operation, sent: &[(String, St
 async fn every_example_of_the_document_is_answered_as_the_document_says() {
     let (_redis, app) = service().await;
     let client = app.client();
-    let document = client.without_token().get("/openapi.json").await.json();
-    let operations = Operation::all(&document);
-    assert!(operations.len() > 50, "{}", operations.len());
+    assert!(Operation::all().len() > 50, "{}", Operation::all().len());
     let mut links = Links::default();
-    for operation in &operations {
-        let id = operation.told["operationId"].as_str().expect("an id");
+    for operation in Operation::all() {
         let none = Map::new();
-        let sent = operation.parameters(links.parameters.get(id).unwrap_or(&none));
-        if operation.told["responses"]["200"]["content"]["text/event-stream"].is_object() {
+        let sent = operation.parameters(links.parameters.get(operation.id()).unwrap_or(&none));
+        if operation.is_stream() {
             first_event(&client, operation, &sent).await;
             continue;
         }
-        let caller = if operation.told.get("security").is_some() { client.without_token() } else { client.clone() };
-        let answer = caller.send(request(&caller, operation, &sent, operation.body(links.bodies.get(id)))).await;
-        let response = judge(operation, &answer, &document);
-        links.follow(&response, &sent, &answer);
+        let caller = if operation.is_public() { client.without_token() } else { client.clone() };
+        let body = operation.body(links.bodies.get(operation.id()));
+        let answer = caller.send(operation.request(&caller, &sent, body)).await;
+        let response = judge(operation, &answer);
+        links.follow(response, &sent, &answer);
     }
 }
 

@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
-
 use crate::harness::{App, Options, Proxy, Redis, Reply, eventually};
 
 #[tokio::test]
@@ -103,7 +101,7 @@ async fn a_full_bulkhead_sheds_at_once() {
 }
 
 #[tokio::test]
-async fn the_outcome_is_the_worst_over_all_attempts() {
+async fn an_outcome_stays_unknown_when_later_attempts_find_nobody() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
     let app = App::with_redis(&proxy.url()).set("server.workers", 1).start().await;
@@ -140,7 +138,7 @@ async fn acknowledged_writes_survive_kill_nine_of_both() {
 }
 
 #[tokio::test]
-async fn values_that_look_like_protocol_stay_data() {
+async fn a_frame_of_the_protocol_in_a_key_a_value_or_a_name_stays_data() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
@@ -158,35 +156,4 @@ async fn values_that_look_like_protocol_stay_data() {
     let every_byte: Vec<u8> = (0..=255).collect();
     assert_eq!(client.put_key("bytes", every_byte.clone()).await.status, 201);
     assert_eq!(client.get_key("bytes").await.body, every_byte);
-}
-
-#[tokio::test]
-async fn every_route_without_a_token_answers_401() {
-    let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
-    let strangers = [
-        app.client().without_token(),
-        app.client().token("wrong-wrong-wrong-wrong-wrong-wrong"),
-        app.client().without_token().with_header("Authorization", "Basic cm9vdDpyb290"),
-    ];
-    let routes = [
-        ("/v1/keys/k", "GET HEAD PUT DELETE"),
-        ("/v1/counters/n", "GET DELETE"),
-        ("/v1/counters/n/increment", "POST"),
-        ("/", "POST PUT"),
-        ("/pipeline", "POST PUT"),
-        ("/multi-exec", "POST"),
-        ("/get/k", "GET POST"),
-    ];
-    for stranger in &strangers {
-        for (path, methods) in routes {
-            for method in methods.split(' ') {
-                let method = Method::from_bytes(method.as_bytes()).expect("a method");
-                let body = if path == "/pipeline" { r#"[["SET","k","v"]]"# } else { r#"["SET","k","v"]"# };
-                let answer = stranger.send(stranger.request(method.clone(), path).body(body)).await;
-                assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
-            }
-        }
-    }
-    assert_eq!(redis.keys_of_callers().await, 0, "nothing was written");
 }

@@ -4,19 +4,20 @@
 //! used, in health and in every failure, and all that the program has written or shown is searched for the marks: standard
 //! output and error, `/status`, `/metrics`, the page, `check-config`, the bodies and headers of errors, the embedded server's
 //! command line and environment. What must hold them, the stored data and a problem's `instance` (the caller's own path), is
-//! left out. Limits: a mark that is hashed or cut in two would not be found; Redis' own error texts are passed on to the caller
-//! who caused them (D24), so they are searched for in the log and not in that answer.
+//! left out; what may be in the stored data is in `stored`. Limits: a mark that is hashed or cut in two would not be found; Redis'
+//! own error texts are passed on to the caller who caused them (D24), so they are searched for in the log and not in that answer.
+
+mod stored;
 
 use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use self::stored::nothing_personal_is_stored;
 use crate::harness::app::Builder;
-use crate::harness::{
-    Answer, App, Client, Ended, Options, Proxy, Redis, Reply, eventually, raw_http, raw_http_then_hang_up,
-};
+use crate::harness::{Answer, App, Client, Ended, Options, Proxy, Redis, eventually, raw_http, raw_http_then_hang_up};
 
 /// Begins every mark. The rest says what leaked.
 const MARK: &str = "cAnArY";
@@ -92,6 +93,20 @@ async fn calls(client: &Client, told: &mut Told) {
         (Method::POST, "/", "[\"INCR\", \"cAnArY-text\"]"),
         (Method::GET, "/set/cAnArY-key/cAnArY-value?_token=cAnArY-query-token", ""),
         (Method::DELETE, "/cAnArY-path", ""),
+        (Method::POST, "/v1/leases/cAnArY-lease", "{\"ttl_ms\": \"cAnArY-ttl\", \"owner\": \"cAnArY-owner\"}"),
+        (Method::POST, "/v1/leases/cAnArY-lease", "{\"ttl_ms\": 1000, \"owner\": \"cAnArY\", \"cAnArY-member\": 1}"),
+        (Method::POST, "/v1/leases/cAnArY-lease/renew", "{\"token\": \"cAnArY-token\", \"ttl_ms\": 1000}"),
+        (Method::DELETE, "/v1/leases/cAnArY-lease?token=cAnArY-token", ""),
+        (Method::POST, "/v1/limiters/cAnArY-limiter/take", "{\"capacity\": 1, \"refill\": 1, \"per\": \"cAnArY-per\"}"),
+        (Method::GET, "/v1/limiters/cAnArY-limiter?capacity=cAnArY-number", ""),
+        (Method::PUT, "/v1/presence/cAnArY-room/cAnArY-visitor", "{\"ttl_seconds\": \"cAnArY-ttl\"}"),
+        (Method::GET, "/v1/operations/cAnArY%20key", ""),
+        (Method::GET, "/v1/keys?prefix=cAnArY-prefix&cursor=cAnArY-cursor", ""),
+        (Method::POST, "/multi-exec", "[[\"SET\", \"cAnArY-key\"], [\"GET\", \"cAnArY-key\"]]"),
+        (Method::POST, "/multi-exec", "[[\"BLPOP\", \"cAnArY-key\", \"0\"]]"),
+        (Method::GET, "/docs/cAnArY-path?token=cAnArY-query", ""),
+        (Method::GET, "/problems/cAnArY-problem?email=cAnArY-query", ""),
+        (Method::GET, "/openapi.json/cAnArY-path", ""),
     ];
     for (method, path, text) in wrong {
         let answer = client.send(body(method.clone(), path, text)).await;
@@ -114,17 +129,47 @@ async fn calls(client: &Client, told: &mut Told) {
     client.post_command(&["EVAL", "return cAnArY-script", "0"]).await;
 }
 
-/// Calls that read or write data; only those that failed are gathered, since a success gives its data back.
+/// Calls that read or write data, of every resource and route; only those that failed are gathered, since a success gives its data
+/// back.
 async fn data(client: &Client, told: &mut Told) {
-    let answers = [
-        client.put_key("cAnArY-key", "cAnArY-value").await,
-        client.get_key("cAnArY-key").await,
-        client.increment("cAnArY-counter", 1).await,
+    let commands = [
         client.post_command(&["SET", "cAnArY-text", "cAnArY-value"]).await,
         client.post_command(&["INCR", "cAnArY-counter"]).await,
+        client.post_command(&["PUBLISH", "cAnArY-channel", "cAnArY-message"]).await,
         client.pipeline(&[&["SET", "cAnArY-text", "cAnArY-value"], &["GET", "cAnArY-text"]]).await,
+        client
+            .multi_exec(&[&["HSET", "cAnArY-hash", "cAnArY-field", "cAnArY-value"], &["SADD", "cAnArY-set", "m"]])
+            .await,
+        client.get("/get/cAnArY-text").await,
     ];
-    answers.iter().filter(|answer| !answer.is_success()).for_each(|answer| told.add("a failed call", answer));
+    for answer in commands.iter().chain(&resources(client).await).filter(|answer| !answer.is_success()) {
+        told.add("a failed call", answer);
+    }
+}
+
+async fn resources(client: &Client) -> Vec<Answer> {
+    let take = json!({ "capacity": 9, "refill": 1, "per": "1h", "on_outage": "local" });
+    let member = |method: Method| client.request(method, "/v1/presence/cAnArY-room/cAnArY-visitor");
+    let once = client.idempotency_key("cAnArY-once");
+    vec![
+        client.put_key("cAnArY-key", "cAnArY-value").await,
+        client.get_key("cAnArY-key").await,
+        client.with_header("Collective-Fence", "cAnArY-lease;1").put_key("cAnArY-key", "cAnArY-value").await,
+        client.with_header("If-Match", "\"cAnArY-tag\"").put_key("cAnArY-key", "cAnArY-value").await,
+        client.get("/v1/keys?prefix=cAnArY-prefix").await,
+        client.increment("cAnArY-counter", 1).await,
+        once.increment("cAnArY-counter", 1).await,
+        client.get("/v1/operations/cAnArY-once").await,
+        client.get("/v1/operations/cAnArY-never").await,
+        client.post("/v1/leases/cAnArY-lease", &json!({ "ttl_ms": 60_000, "owner": "cAnArY-owner" })).await,
+        client.post("/v1/leases/cAnArY-lease/renew", &json!({ "token": 1, "ttl_ms": 60_000 })).await,
+        client.get("/v1/leases/cAnArY-lease").await,
+        client.post("/v1/limiters/cAnArY-limiter/take", &take).await,
+        client.get("/v1/limiters/cAnArY-limiter").await,
+        client.send(member(Method::PUT).body(json!({ "ttl_seconds": 60 }).to_string())).await,
+        client.get("/v1/presence/cAnArY-room").await,
+        client.send(client.request(Method::DELETE, "/v1/presence/cAnArY-room/cAnArY-passer-by")).await,
+    ]
 }
 
 /// What no HTTP client would send.
@@ -167,6 +212,9 @@ async fn play(app: &App, redis: &Redis, proxy: &Proxy) -> Told {
     let mut told = Told::default();
     let client = revealing(app);
     let is_open = async || client.breaker("redis.read").await == "open";
+    client.settled().await;
+    let stream = client.subscribe("cAnArY-channel").await;
+    let other = client.psubscribe("cAnArY-pattern*").await;
     data(&client, &mut told).await;
     calls(&client, &mut told).await;
     broken_heads(app, &mut told).await;
@@ -186,6 +234,7 @@ async fn play(app: &App, redis: &Redis, proxy: &Proxy) -> Told {
     operators_side(&client, &mut told).await;
     redis.thaw();
     eventually(Duration::from_secs(5), async || client.put_key("cAnArY-key", "cAnArY-value").await.is_success()).await;
+    nothing_personal_is_stored(redis).await;
     redis.kill9();
     eventually(Duration::from_secs(5), is_open).await;
     data(&client, &mut told).await;
@@ -194,21 +243,8 @@ async fn play(app: &App, redis: &Redis, proxy: &Proxy) -> Told {
     eventually(Duration::from_secs(5), async || client.put_key("cAnArY-key", "cAnArY-value").await.is_success()).await;
     assert_eq!(redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await, "OK");
     data(&client, &mut told).await;
+    drop((stream, other));
     told
-}
-
-/// Redis holds what callers stored and nothing about who they are.
-async fn nothing_personal_is_stored(redis: &Redis) {
-    let keys = redis.command(&["KEYS", "*"]).await;
-    assert!(!keys.items().is_empty(), "something was stored");
-    for key in keys.items() {
-        let Reply::Bulk(key) = key else { panic!("a key is bytes: {key}") };
-        let value = redis.command(&[b"GET".as_slice(), key]).await.to_string();
-        let record = format!("{} = {value}", String::from_utf8_lossy(key));
-        for personal in [ADDRESS, TOKEN, "user-agent", "cookie", "example.org", "origin", "trace", "query"] {
-            assert!(!record.contains(personal), "{personal} was stored: {record}");
-        }
-    }
 }
 
 /// Plays the scene with our two secrets given by `builder`, then searches.

@@ -282,7 +282,7 @@ async fn deaf_reader(app: &App, channel: &str) -> tokio::net::TcpStream {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_cut_and_the_others_are_not_disturbed() {
+async fn a_subscriber_who_reads_too_slowly_is_cut_and_the_others_are_not_disturbed() {
     let redis = Redis::start(Options::default()).await;
     let app =
         App::with_redis(&redis.url()).set("streams.buffer", 8).set("server.client_write_timeout", "1s").start().await;

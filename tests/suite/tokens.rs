@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use reqwest::Method;
 use serde_json::json;
 
+use crate::harness::described::Operation;
 use crate::harness::{App, Client, Options, Redis};
 
 const FULL: &str = "full-7f3c9e1d2b8a4650917263544a5b6c7d";
@@ -143,6 +144,52 @@ async fn v1_knows_the_same_tokens() {
         assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("forbidden")));
     }
     assert_eq!(house.redis.command(&["GET", "a"]).await, "1");
+}
+
+/// What a read-only token may ask below `/v1`, by the ids of the document. An operation that joins them is a decision, and made here.
+const READS: [&str; 12] = [
+    "readKey",
+    "inspectKey",
+    "readCounter",
+    "inspectCounter",
+    "inspectLease",
+    "checkLease",
+    "peekLimiter",
+    "checkLimiter",
+    "lookIntoRoom",
+    "checkRoom",
+    // Leaves a record of his own, that there was no such request; of nobody else's.
+    "settleOperation",
+    "settleOperationQuietly",
+];
+
+#[tokio::test]
+async fn each_operation_of_the_document_is_open_to_the_tokens_it_is_for_and_to_no_other() {
+    let house = House::start().await;
+    let resources = Operation::all().iter().filter(|operation| operation.path.starts_with("/v1/"));
+    let denied = async |client: &Client, operation: &Operation| {
+        let answer = client.send(operation.example(client)).await;
+        assert_ne!(answer.status, 401, "{}", operation.name());
+        answer.status == 403
+    };
+    house.app.client().settled().await;
+    let before = house.redis.keys_of_callers().await;
+    let (reader, full) = (house.reader(), house.full());
+    let mut read = Vec::new();
+    for operation in resources.clone() {
+        if !denied(&reader, operation).await {
+            read.push(operation.id());
+        }
+    }
+    read.sort_unstable();
+    let mut expected = READS.to_vec();
+    expected.sort_unstable();
+    assert_eq!(read, expected);
+    assert_eq!(house.redis.keys_of_callers().await, before, "a token that may only read made something");
+    for operation in resources {
+        assert!(!denied(&full, operation).await, "{}", operation.name());
+        assert!(!denied(&house.app.client(), operation).await, "{}", operation.name());
+    }
 }
 
 #[tokio::test]

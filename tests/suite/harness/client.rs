@@ -5,7 +5,7 @@
 //!
 //! Why so: connections are kept alive and reused, as a good client does, and no proxy setting of
 //! the machine is obeyed. An answer is data, whatever its status; only a transport failure is an
-//! error.
+//! error. Whatever the test is about, the answer must be one that `docs/openapi.json` tells of.
 //!
 //! Limits: one request waits 40 s at most, above every deadline of the product.
 
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::described;
 use super::eventually::eventually;
 
 /// Longest wait for one answer.
@@ -30,6 +31,10 @@ const RAW_LIMIT: Duration = Duration::from_secs(5);
 /// One answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// The method that was asked with.
+    pub method: Method,
+    /// The path that was asked for, as it was sent.
+    pub path: String,
     /// The status code as a number: `assert_eq!(answer.status, 503)`.
     pub status: u16,
     /// The header `Collective-Outcome`.
@@ -38,13 +43,47 @@ pub struct Answer {
     pub retry_after: Option<u64>,
     /// All headers.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body; of a stream nothing, for it has no end.
     pub body: Vec<u8>,
     /// From before sending until the whole body was there.
     pub elapsed: Duration,
 }
 
 impl Answer {
+    /// The one answer of a raw connection, as its bytes. Panics if they are none.
+    pub fn read(method: Method, path: &str, bytes: &[u8]) -> Answer {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of a head");
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status line");
+        let fields = lines.map(|line| line.split_once(": ").expect("a field"));
+        let headers = fields.map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+        let body = bytes[end + 4..].to_vec();
+        Answer::new((method, path.to_owned()), status, headers.collect(), body, Duration::ZERO).judged()
+    }
+
+    fn new(asked: (Method, String), status: u16, headers: HeaderMap, body: Vec<u8>, elapsed: Duration) -> Answer {
+        let text = |name| headers.get(name)?.to_str().ok();
+        Answer {
+            method: asked.0,
+            path: asked.1,
+            status,
+            outcome: text("collective-outcome").map(str::to_owned),
+            retry_after: text("retry-after").and_then(|seconds| seconds.parse().ok()),
+            body,
+            elapsed,
+            headers,
+        }
+    }
+
+    /// The same. Panics if the document does not tell of such an answer of the public listener.
+    fn judged(self) -> Answer {
+        if let Err(untold) = described::held_to(&self) {
+            panic!("docs/openapi.json: {untold}");
+        }
+        self
+    }
+
     /// The body as JSON. Panics, showing it, if it is none.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -258,21 +297,19 @@ impl Client {
         self.try_send(request).await.expect("an answer")
     }
 
-    /// Sends a request; a refused or broken connection is an error.
+    /// Sends a request; a refused or broken connection is an error. Panics if the document does not tell of such an answer.
     pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let start = Instant::now();
-        let response = request.send().await?;
+        let (http, request) = request.build_split();
+        let request = request?;
+        let asked = (request.method().clone(), request.url().path().to_owned());
+        let is_public = request.url().port() == Some(self.public.port());
+        let response = http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await?.to_vec();
-        let text = |name| headers.get(name)?.to_str().ok();
-        Ok(Answer {
-            status,
-            outcome: text("collective-outcome").map(str::to_owned),
-            retry_after: text("retry-after").and_then(|seconds| seconds.parse().ok()),
-            body,
-            elapsed: start.elapsed(),
-            headers,
-        })
+        let is_stream = headers.get("content-type").is_some_and(|media_type| media_type == "text/event-stream");
+        let body = if is_stream { Vec::new() } else { response.bytes().await?.to_vec() };
+        let answer = Answer::new(asked, status, headers, body, start.elapsed());
+        Ok(if is_public { answer.judged() } else { answer })
     }
 }
 

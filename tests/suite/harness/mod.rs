@@ -7,6 +7,7 @@
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`app`]: the built binary as a child process;
 //! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
+//! - [`described`]: what `docs/openapi.json` says of each answer, and requests by its examples;
 //! - [`balancer`]: follows the readiness of several of them;
 //! - [`client`]: a typed HTTP client for it, and raw sockets for what no client would send;
 //! - [`collector`]: a receiver of traces, which can hang or refuse;
@@ -28,6 +29,7 @@ pub mod certificates;
 pub mod client;
 pub mod collector;
 pub mod deployed;
+pub mod described;
 pub mod events;
 pub mod eventually;
 pub mod pair;

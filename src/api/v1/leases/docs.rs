@@ -11,6 +11,8 @@ use crate::api::problem::Code;
 
 const PATH: &str = "/v1/leases/{name}";
 const NAME: &str = "The lease's name, as text.";
+/// Its place in Redis holds something else: no caller can put it there, but Redis' own tools can.
+const TAKEN: &[Code] = &[Code::WrongType];
 const TOKEN: &str = "$response.body#/token";
 
 /// Every operation of the resource.
@@ -35,7 +37,7 @@ fn acquire() -> Entry {
         .link("renewLease", &[("name", "$request.path.name")], Some(json!({ "token": TOKEN, "ttl_ms": 60_000 })))
         .link("releaseLease", &[("name", "$request.path.name"), ("token", TOKEN)], None)
         .json::<Held<'_>>(200, before, &["Idempotency-Replayed"], held)
-        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, &[Code::LeaseHeld]])
+        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, TAKEN, &[Code::LeaseHeld]])
 }
 
 fn renew() -> Entry {
@@ -45,7 +47,7 @@ fn renew() -> Entry {
         .shared(&["Idempotency-Key"])
         .json_body::<Renewal>(Required::True, json!({ "token": 1_767_225_600_000_000_u64, "ttl_ms": 60_000 }))
         .json::<Held<'_>>(200, "Held for as long again", &["Idempotency-Replayed"], held)
-        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, &[Code::LeaseHeld, Code::NotFound]])
+        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, TAKEN, &[Code::LeaseHeld, Code::NotFound]])
 }
 
 fn inspect() -> Entry {
@@ -55,7 +57,7 @@ fn inspect() -> Entry {
         .order(320)
         .shared(&["Cache-Control"])
         .json::<Seen<'_>>(200, "Who holds it, and for how long", &["Age", "Cache-Status"], seen)
-        .fails(&[NAMED, BODILESS, READS, ATOMIC, &[Code::NotFound]])
+        .fails(&[NAMED, BODILESS, READS, ATOMIC, TAKEN, &[Code::NotFound]])
 }
 
 fn release() -> Entry {
@@ -63,5 +65,5 @@ fn release() -> Entry {
         .order(390)
         .parameters(Release::into_params(|| None))
         .empty(204, "Released", &[])
-        .fails(&[NAMED, BODILESS, WRITES, ATOMIC, &[Code::LeaseHeld, Code::NotFound]])
+        .fails(&[NAMED, BODILESS, WRITES, ATOMIC, TAKEN, &[Code::LeaseHeld, Code::NotFound]])
 }

@@ -11,6 +11,8 @@ use crate::api::problem::Code;
 
 const PATH: &str = "/v1/limiters/{name}";
 const NAME: &str = "The limiter's name: what is limited, for example a user.";
+/// Its place in Redis holds something else: no caller can put it there, but Redis' own tools can.
+const TAKEN: &[Code] = &[Code::WrongType];
 
 /// Every operation of the resource.
 pub fn entries() -> Vec<Entry> {
@@ -31,7 +33,7 @@ fn take() -> Entry {
         .shared(&["Idempotency-Key"])
         .json_body::<Body>(Required::True, json!({ "capacity": 10, "refill": 1, "per": "1m", "cost": 1 }))
         .json::<Decision>(200, "How it was decided", &["Idempotency-Replayed"], told)
-        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, &[Code::NotFound]])
+        .fails(&[NAMED, BODY, ONCE, WRITES, ATOMIC, TAKEN, &[Code::NotFound]])
 }
 
 fn peek() -> Entry {
@@ -45,12 +47,12 @@ fn peek() -> Entry {
         .order(410)
         .parameters(Numbers::into_params(|| None))
         .json::<View>(200, "How a take would be decided", &[], told)
-        .fails(&[NAMED, BODILESS, READS, ATOMIC, &[Code::NotFound]])
+        .fails(&[NAMED, BODILESS, READS, ATOMIC, TAKEN, &[Code::NotFound]])
 }
 
 fn forget() -> Entry {
     Entry::new(HttpMethod::Delete, PATH, "forgetLimiter", "Forget what was taken")
         .order(490)
         .empty(204, "It is full again", &[])
-        .fails(&[NAMED, BODILESS, WRITES, ATOMIC])
+        .fails(&[NAMED, BODILESS, WRITES, ATOMIC, TAKEN])
 }

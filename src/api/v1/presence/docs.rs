@@ -6,9 +6,12 @@ use utoipa::openapi::{HttpMethod, Required};
 use super::super::super::openapi::entry::{Entry, name};
 use super::super::super::openapi::failures::{ATOMIC, BODILESS, BODY, NAMED, READS, WRITES};
 use super::{Beat, Seen};
+use crate::api::problem::Code;
 
 const ROOM: &str = "/v1/presence/{room}";
 const MEMBER: &str = "/v1/presence/{room}/{member}";
+/// Its place in Redis holds something else: no caller can put it there, but Redis' own tools can.
+const TAKEN: &[Code] = &[Code::WrongType];
 
 /// Every operation of the resource.
 pub fn entries() -> Vec<Entry> {
@@ -31,7 +34,7 @@ fn beat() -> Entry {
         .parameter(member())
         .json_body::<Beat>(Required::True, json!({ "ttl_seconds": 60 }))
         .empty(204, "Present until then", &[])
-        .fails(&[NAMED, BODY, WRITES, ATOMIC])
+        .fails(&[NAMED, BODY, WRITES, ATOMIC, TAKEN])
 }
 
 fn look() -> Entry {
@@ -41,7 +44,7 @@ fn look() -> Entry {
         .order(510)
         .shared(&["Cache-Control"])
         .json::<Seen>(200, "How many there are, and the most there were", &["Age", "Cache-Status"], told)
-        .fails(&[NAMED, BODILESS, READS, ATOMIC])
+        .fails(&[NAMED, BODILESS, READS, ATOMIC, TAKEN])
 }
 
 fn leave() -> Entry {
@@ -49,5 +52,5 @@ fn leave() -> Entry {
         .order(590)
         .parameter(member())
         .empty(204, "Not present, whether it was before or not", &[])
-        .fails(&[NAMED, BODILESS, WRITES, ATOMIC])
+        .fails(&[NAMED, BODILESS, WRITES, ATOMIC, TAKEN])
 }
