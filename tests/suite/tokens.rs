@@ -147,7 +147,7 @@ async fn v1_knows_the_same_tokens() {
 }
 
 /// What a read-only token may ask below `/v1`, by the ids of the document. An operation that joins them is a decision, and made here.
-const READS: [&str; 12] = [
+const READS: [&str; 10] = [
     "readKey",
     "inspectKey",
     "readCounter",
@@ -158,9 +158,6 @@ const READS: [&str; 12] = [
     "checkLimiter",
     "lookIntoRoom",
     "checkRoom",
-    // Leaves a record of his own, that there was no such request; of nobody else's.
-    "settleOperation",
-    "settleOperationQuietly",
 ];
 
 #[tokio::test]
