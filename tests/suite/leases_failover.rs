@@ -206,7 +206,7 @@ async fn work_through(app: &App, clients: usize, disaster: impl AsyncFnOnce()) -
     disaster().await;
     // Life goes on before the books are closed.
     let client = app.client();
-    eventually(SOON, async || client.breaker("redis.write").await == "closed").await;
+    client.until_both_lanes_serve().await;
     for _ in 0..20 {
         let token = acquired(&client, "busy", "afterwards").await;
         release_in_the_end(&client, "busy", token).await;
@@ -255,9 +255,9 @@ async fn tokens_rise_and_leases_stay_across_kill_nine() {
             let moved = async || redis.command(&["HGET", "collective:lease:busy", "token"]).await.to_string() != before;
             eventually(SOON, moved).await;
             redis.kill9();
-            eventually(SOON, async || client.breaker("redis.write").await == "open").await;
+            client.until_both_lanes_refuse().await;
             redis.restart().await;
-            eventually(SOON, async || client.breaker("redis.write").await == "closed").await;
+            client.until_both_lanes_serve().await;
         }
     })
     .await;

@@ -37,8 +37,7 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
     let client = app.client();
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
     redis.kill9();
-    eventually(SOON, async || client.breaker("redis.write").await == "open").await;
-    eventually(SOON, async || client.breaker("redis.read").await == "open").await;
+    client.until_both_lanes_refuse().await;
     for answer in [
         acquire(&client, "other", "a", TEN_MINUTES).await,
         acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await,
@@ -51,9 +50,10 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
         assert!(answer.retry_after.is_some());
     }
     redis.restart().await;
-    eventually(SOON, async || client.get("/v1/leases/held").await.status == 200).await;
+    client.until_both_lanes_serve().await;
+    assert_eq!(client.get("/v1/leases/held").await.status, 200);
     assert_eq!(client.get("/v1/leases/other").await.status, 404, "what was refused is never applied later");
-    eventually(SOON, async || renew(&client, "held", held, TEN_MINUTES).await.status == 200).await;
+    assert_eq!(renew(&client, "held", held, TEN_MINUTES).await.status, 200);
     // Refused before Redis: the same key may be tried again.
     let first = token(&acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await);
     assert!(first > held);
@@ -77,10 +77,12 @@ async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
         }
     }
     assert!(!unknown.is_empty(), "the first of them were sent");
+    client.until_both_lanes_refuse().await;
     let refused = acquire(&client, "fast", "a", TEN_MINUTES).await;
     assert_eq!((refused.status, refused.outcome()), (503, "not_executed"));
     assert!(refused.elapsed < Duration::from_millis(50), "{:?}", refused.elapsed);
     redis.thaw();
+    client.until_both_lanes_serve().await;
     for lease in unknown {
         becomes_free(&client, &lease).await;
     }

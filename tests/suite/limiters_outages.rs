@@ -44,7 +44,7 @@ async fn through_an_outage(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis))
     }
 
     down(&redis).await;
-    eventually(SOON, async || client.breaker("redis.write").await != "closed").await;
+    client.until_both_lanes_refuse().await;
     let closed = take(&client, "l", &numbers).await;
     let document = problem(&closed, 503, "circuit_open");
     assert_eq!((&document["outcome"], &document["retryable"]), (&json!("not_executed"), &json!(true)));
@@ -67,7 +67,7 @@ async fn through_an_outage(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis))
     problem(&client.get("/v1/limiters/l").await, 503, "circuit_open");
 
     up(&redis).await;
-    eventually(SOON, async || client.breaker("redis.write").await == "closed").await;
+    client.until_both_lanes_serve().await;
     // What was granted here alone is told to Redis without being asked; what was granted unseen is not.
     eventually(SOON, async || client.get("/v1/limiters/m").await.status == 200).await;
     assert_eq!(remaining(&client, "m").await, 9);
@@ -105,8 +105,9 @@ async fn the_first_takes_of_a_freeze_are_charged_at_most_once() {
             status => assert!(matches!((status, answer.outcome()), (503, "not_executed") | (504, "unknown"))),
         }
     }
+    client.until_both_lanes_refuse().await;
     redis.thaw();
-    eventually(SOON, async || take(&client, "other", &daily(1)).await.status == 200).await;
+    client.until_both_lanes_serve().await;
     // Everything that was on its way has been read by now, and what was granted alone is told.
     eventually(SOON, async || client.metric("collective_inflight", &[]).await == Some(0.0)).await;
     let left = remaining(&client, "l").await;
