@@ -50,6 +50,11 @@ pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};
 
+/// How often tests that can go on for longer do so: `COLLECTIVE_TEST_ROUNDS`, as `make chaos` sets it, or once.
+pub fn rounds() -> usize {
+    std::env::var("COLLECTIVE_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// A small random generator whose whole future is decided by `seed`. The seed is printed, so a
 /// failed test shows it (the test runner swallows the line when the test passes).
 pub fn seeded(seed: u64) -> fastrand::Rng {
