@@ -94,10 +94,7 @@ async fn freeze_and_thaw(patience: Option<Duration>) {
     eventually(Duration::from_secs(5), async || proxy.count("INCR") >= 10).await;
 
     redis.freeze();
-    let noticed = eventually(NOTICED, async || {
-        client.breaker("redis.read").await != "closed" && client.breaker("redis.write").await != "closed"
-    })
-    .await;
+    let noticed = eventually(NOTICED, async || client.both_lanes_refuse().await).await;
     assert!(noticed <= NOTICED, "noticed after {noticed:?}");
 
     refusals_are_fast_and_honest(&client).await;
@@ -118,7 +115,7 @@ async fn freeze_and_thaw(patience: Option<Duration>) {
     redis.thaw();
     let back = eventually(RECOVERED, async || client.get_key("frozen:read").await.status == 200).await;
     assert!(back <= RECOVERED, "served again after {back:?}");
-    eventually(RECOVERED, async || client.breaker("redis.write").await == "closed").await;
+    eventually(RECOVERED, async || client.both_lanes_serve().await).await;
     assert_eq!(client.post_command(&["INCR", "frozen:other"]).await.status, 200);
 
     let ledger = load.stop().await;
@@ -163,13 +160,10 @@ async fn service_returns_without_spending_a_caller() {
     assert_eq!(client.put_key("k", "v").await.status, 201);
     redis.kill9();
     // Nobody asks: the heartbeat alone finds out.
-    eventually(Duration::from_secs(3), async || client.breaker("redis.read").await != "closed").await;
+    client.until_both_lanes_refuse().await;
     redis.restart().await;
     // Nobody asks here either: the probes alone close the lanes.
-    eventually(RECOVERED, async || {
-        client.breaker("redis.read").await == "closed" && client.breaker("redis.write").await == "closed"
-    })
-    .await;
+    eventually(RECOVERED, async || client.both_lanes_serve().await).await;
     let first = client.put_key("k", "v").await;
     assert!(first.is_success(), "the first caller after the outage is served: {}", first.text());
 }

@@ -3,7 +3,7 @@
 //! Why so: a lost reply is the one failure a client cannot tell from a lost request. With a key he need not: he sends it
 //! again, or asks what became of it. So every test ends at Redis, which knows how often something really happened.
 //!
-//! Limits: what a key does to leases and limiters is told with them.
+//! Limits: what a key does to leases and limiters is told with them; only what is told about them later is told here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually};
 use crate::keys::{patient, problem};
+use crate::leases::{acquire, renew, token};
+use crate::limiters::{daily, take};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -355,6 +357,69 @@ async fn while_redis_is_down_no_key_is_used_up() {
     assert_eq!(house.redis.command(&["GET", "c"]).await, "1");
 }
 
+/// Asks what became of the request that had this key, and holds it against the answer its caller got.
+async fn assert_told_as(client: &Client, key: &str, answer: &Answer) {
+    let told = operation(client, key).await;
+    assert_eq!(
+        (&told["outcome"], &told["reply"]["status"]),
+        (&json!("executed"), &json!(answer.status)),
+        "{key}: {told}"
+    );
+    let (later, then) = (&told["reply"]["body"], answer.json());
+    for (member, value) in later.as_object().unwrap_or_else(|| panic!("{key}: {told}")) {
+        match member.as_str() {
+            // Of the question, not of the request.
+            "request_id" | "instance" => {}
+            // Time went on since.
+            "retry_after_ms" | "expires_in_ms" => {
+                assert!(value.as_u64() <= then[member].as_u64(), "{key}: {told}, then {then}")
+            }
+            _ => assert_eq!(value, &then[member], "{key}, {member}: {told}, then {then}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_call_that_takes_a_key_is_told_later_as_it_was_told_to_its_caller() {
+    let house = house(17).await;
+    let under = |key: &str| house.client.idempotency_key(key);
+    let acquired = acquire(&under("acquired"), "jobs", "a", 60_000).await;
+    let held = acquire(&under("held"), "jobs", "b", 60_000).await;
+    let renewed = renew(&under("renewed"), "jobs", token(&acquired), 60_000).await;
+    let elsewhere = renew(&under("elsewhere"), "jobs", token(&acquired) - 1, 60_000).await;
+    let nobodys = renew(&under("nobodys"), "free", 1, 60_000).await;
+    let again = json!({ "owner": "a", "ttl_ms": 60_000, "token": token(&acquired) });
+    let reacquired = under("reacquired").post("/v1/leases/jobs", &again).await;
+    let granted = take(&under("granted"), "l", &daily(1)).await;
+    let refused = take(&under("refused"), "l", &daily(1)).await;
+    let counted = under("counted").increment("c", 7).await;
+    let bound = under("bound").post("/v1/counters/c/increment", &json!({ "by": 1, "max": 7 })).await;
+    let pushed = under("pushed").post_command(&["LPUSH", "list", "a", "b"]).await;
+    let wrong = under("wrong").post_command(&["INCR", "list"]).await;
+    let told: Vec<(&str, u16, &Answer)> = vec![
+        ("acquired", 201, &acquired),
+        ("held", 409, &held),
+        ("renewed", 200, &renewed),
+        ("elsewhere", 409, &elsewhere),
+        ("nobodys", 404, &nobodys),
+        ("reacquired", 200, &reacquired),
+        ("granted", 200, &granted),
+        ("refused", 200, &refused),
+        ("counted", 200, &counted),
+        ("bound", 409, &bound),
+        ("pushed", 200, &pushed),
+        ("wrong", 400, &wrong),
+    ];
+    for (key, status, answer) in &told {
+        assert_eq!(answer.status, *status, "{key}: {}", answer.text());
+        assert_told_as(&house.client, key, answer).await;
+    }
+    // What its holder needs above all is there.
+    for (key, answer) in [("acquired", &acquired), ("reacquired", &reacquired)] {
+        assert_eq!(operation(&house.client, key).await["reply"]["body"]["token"], token(answer), "{key}");
+    }
+}
+
 #[tokio::test]
 async fn other_methods_of_operations_are_told_the_right_ones() {
     let house = house(13).await;
@@ -363,6 +428,18 @@ async fn other_methods_of_operations_are_told_the_right_ones() {
         problem(&answer, 405, "method_not_allowed");
     }
     problem(&house.client.get("/v1/operations/").await, 422, "invalid_value");
+}
+
+/// Sends the same request until it is answered. The service may fail to ask Redis, or to hear from it; it may not answer anything else.
+async fn increment_in_the_end(client: &Client) {
+    loop {
+        let answer = client.increment("c", 1).await;
+        match (answer.status, answer.outcome()) {
+            (200, _) => return,
+            (503, "not_executed") | (504, "unknown") => {}
+            other => panic!("{other:?}: {}", answer.text()),
+        }
+    }
 }
 
 /// The promise with the number: 0 duplicate effects in 10⁵ calls with 10 % of replies and 10 % of requests lost.
@@ -396,7 +473,7 @@ async fn a_hundred_thousand_increments_over_a_bad_link_are_a_hundred_thousand() 
                     return;
                 }
                 let client = client.idempotency_key(&format!("call-{call}"));
-                while client.increment("c", 1).await.status != 200 {}
+                increment_in_the_end(&client).await;
             }
         });
     }

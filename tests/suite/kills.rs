@@ -58,13 +58,13 @@ async fn nothing_acknowledged_is_lost_over_three_kills() {
         let seen = done.load(Ordering::Relaxed);
         eventually(Duration::from_secs(20), async || done.load(Ordering::Relaxed) > seen + 400).await;
         redis.kill9();
-        eventually(Duration::from_secs(3), async || client.breaker("redis.write").await != "closed").await;
+        client.until_both_lanes_refuse().await;
         dead.store(true, Ordering::SeqCst);
         let seen = done.load(Ordering::Relaxed);
         eventually(Duration::from_secs(20), async || done.load(Ordering::Relaxed) > seen + 400).await;
         dead.store(false, Ordering::SeqCst);
         redis.restart().await;
-        eventually(Duration::from_secs(5), async || client.breaker("redis.write").await == "closed").await;
+        client.until_both_lanes_serve().await;
     }
     let seen = done.load(Ordering::Relaxed);
     eventually(Duration::from_secs(20), async || done.load(Ordering::Relaxed) > seen + 400).await;

@@ -120,7 +120,6 @@ async fn a_renewal_moves_the_end_and_keeps_the_token() {
     );
     assert!(left_ms(&client.get("/v1/leases/jobs").await) > 50_000);
     assert_eq!(left_ms(&renew(&client, "jobs", token, 150).await), 150, "a holder may want it for a shorter time, too");
-    eventually(SOON, async || renew(&client, "jobs", token, 150).await.status == 200).await;
     eventually(SOON, async || client.get("/v1/leases/jobs").await.status == 404).await;
     problem(&renew(&client, "jobs", token, 60_000).await, 404, "not_found");
 }
@@ -290,31 +289,32 @@ async fn tokens_rise_although_the_clock_is_behind() {
     assert!(token(&acquire(&client, "jobs", "a", 60_000).await) > ahead + 1);
 }
 
-/// Ten thousand acquisitions of one lease by thirty-two clients. Each believes to hold it from the moment he was told until just
+/// Ten thousand acquisitions of one lease by thirty-two clients of two instances. Each believes to hold it from the moment he was told until just
 /// before he releases it; no two such times may meet, and in their order the tokens rise.
 #[tokio::test]
 async fn ten_thousand_acquisitions_by_thirty_two_clients_never_overlap_and_tokens_rise() {
-    let (_redis, app, client) = service().await;
-    let mut held = contend(&app, 32, 10_000, 60_000).await;
+    let (redis, app, client) = service().await;
+    let other = patient(&redis.url()).start().await;
+    let mut held = contend(&[&app, &other], 32, 10_000, 60_000).await;
     assert!(held.len() >= 10_000, "{}", held.len());
     audit(&mut held);
     problem(&client.get("/v1/leases/contended").await, 404, "not_found");
 }
 
 /// One time somebody believed to hold the lease.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tenure {
     pub token: u64,
-    from: std::time::Instant,
-    to: std::time::Instant,
+    pub from: std::time::Instant,
+    pub to: std::time::Instant,
 }
 
-/// Clients who acquire and release the lease `contended` until it was acquired so often.
-pub async fn contend(app: &App, clients: usize, times: usize, ttl_ms: u64) -> Vec<Tenure> {
+/// Clients of these instances, in turn, who acquire and release the lease `contended` until it was acquired so often.
+pub async fn contend(apps: &[&App], clients: usize, times: usize, ttl_ms: u64) -> Vec<Tenure> {
     let done = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut working = JoinSet::new();
     for index in 0..clients {
-        let (client, done) = (app.client(), done.clone());
+        let (client, done) = (apps[index % apps.len()].client(), done.clone());
         working.spawn(async move {
             let (owner, mut tenures) = (format!("owner {index}"), Vec::new());
             while done.load(std::sync::atomic::Ordering::Relaxed) < times {

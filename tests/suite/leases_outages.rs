@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::app::ROOT_TOKEN;
-use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up};
+use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up, rounds};
 use crate::keys::{patient, persistent, problem};
 use crate::leases::{acquire, audit, contend, release, release_in_the_end, renew, token};
 
@@ -37,8 +37,7 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
     let client = app.client();
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
     redis.kill9();
-    eventually(SOON, async || client.breaker("redis.write").await == "open").await;
-    eventually(SOON, async || client.breaker("redis.read").await == "open").await;
+    client.until_both_lanes_refuse().await;
     for answer in [
         acquire(&client, "other", "a", TEN_MINUTES).await,
         acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await,
@@ -51,9 +50,10 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
         assert!(answer.retry_after.is_some());
     }
     redis.restart().await;
-    eventually(SOON, async || client.get("/v1/leases/held").await.status == 200).await;
+    client.until_both_lanes_serve().await;
+    assert_eq!(client.get("/v1/leases/held").await.status, 200);
     assert_eq!(client.get("/v1/leases/other").await.status, 404, "what was refused is never applied later");
-    eventually(SOON, async || renew(&client, "held", held, TEN_MINUTES).await.status == 200).await;
+    assert_eq!(renew(&client, "held", held, TEN_MINUTES).await.status, 200);
     // Refused before Redis: the same key may be tried again.
     let first = token(&acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await);
     assert!(first > held);
@@ -77,14 +77,47 @@ async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
         }
     }
     assert!(!unknown.is_empty(), "the first of them were sent");
+    client.until_both_lanes_refuse().await;
     let refused = acquire(&client, "fast", "a", TEN_MINUTES).await;
     assert_eq!((refused.status, refused.outcome()), (503, "not_executed"));
     assert!(refused.elapsed < Duration::from_millis(50), "{:?}", refused.elapsed);
     redis.thaw();
+    client.until_both_lanes_serve().await;
     for lease in unknown {
         becomes_free(&client, &lease).await;
     }
     assert_eq!(client.get("/v1/leases/fast").await.status, 404);
+}
+
+#[tokio::test]
+async fn while_redis_is_frozen_leases_fail_closed_and_nothing_is_applied_when_it_thaws() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let client = app.client();
+    let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
+    redis.freeze();
+    client.until_both_lanes_refuse().await;
+    for answer in [
+        acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await,
+        renew(&client, "held", held, 100).await,
+        renew(&client.idempotency_key("r"), "held", held, 100).await,
+        release(&client, "held", held).await,
+        client.get("/v1/leases/held").await,
+    ] {
+        let document = problem(&answer, 503, "circuit_open");
+        assert_eq!((answer.outcome(), &document["retryable"]), ("not_executed", &json!(true)));
+        assert!(answer.retry_after.is_some());
+    }
+    redis.thaw();
+    client.until_both_lanes_serve().await;
+    let seen = client.get("/v1/leases/held").await.json();
+    assert_eq!(seen["owner"], "a", "neither released nor cut short: {seen}");
+    assert!(seen["expires_in_ms"].as_u64().is_some_and(|left| left > TEN_MINUTES / 2), "{seen}");
+    assert_eq!(client.get("/v1/leases/other").await.status, 404);
+    // Refused before Redis: the same keys may be tried again.
+    assert_eq!(acquire(&client.idempotency_key("k"), "other", "a", TEN_MINUTES).await.status, 201);
+    let renewed = renew(&client.idempotency_key("r"), "held", held, 100).await;
+    assert_eq!((renewed.status, renewed.header("idempotency-replayed")), (200, None), "{}", renewed.text());
 }
 
 #[tokio::test]
@@ -94,7 +127,7 @@ async fn whoever_loses_the_reply_to_his_own_acquisition_still_gets_it() {
     let app = persistent(&proxy.url()).start().await;
     let client = app.client();
     assert!(acquire(&client, "warm", "a", 1000).await.is_success());
-    proxy.only(&["FCALL"]);
+    proxy.only(&["FCALL", "FCALL_RO"]);
     proxy.lose_connection_instead_of_reply(0.15);
     proxy.reset_counts();
     for turn in 0..30 {
@@ -104,13 +137,15 @@ async fn whoever_loses_the_reply_to_his_own_acquisition_still_gets_it() {
         assert_eq!(answer.header("idempotency-replayed"), None, "he never asked before");
         let token = token(&answer);
         assert_eq!(renew(&client, &lease, token, TEN_MINUTES).await.status, 200);
+        assert_eq!(client.get(&format!("/v1/leases/{lease}")).await.json()["owner"], "a");
         let stored = redis.command(&["HGET", &format!("collective:lease:{lease}"), "token"]).await;
         assert_eq!(stored, token.to_string().as_str());
         assert_eq!(release(&client, &lease, token).await.status, 204, "never told that it was not his");
     }
     let lost = proxy.injected().replies_lost;
     assert!(lost > 5, "{lost}");
-    assert_eq!(proxy.count("FCALL"), 90 + lost, "each lost reply costs one more attempt");
+    let sent = proxy.count("FCALL") + proxy.count("FCALL_RO");
+    assert_eq!(sent, 120 + lost, "each lost reply costs one more attempt");
 }
 
 #[tokio::test]
@@ -132,6 +167,56 @@ async fn an_acquisition_that_stays_ambiguous_is_unknown_and_taken_back() {
     proxy.heal();
     let waited = becomes_free(&client, "ghost").await;
     println!("free after {waited:?}");
+}
+
+#[tokio::test]
+async fn a_renewal_or_a_release_whose_replies_are_all_lost_is_unknown_and_was_made() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 46);
+    let app = patient(&proxy.url()).set("breaker.minimum_calls", 1_000_000).start().await;
+    let client = app.client();
+    let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
+    proxy.only(&["FCALL", "FCALL_RO"]);
+    proxy.lose_connection_instead_of_reply(1.0);
+    let twice = 2 * TEN_MINUTES;
+    for renewal in
+        [renew(&client, "held", held, twice).await, renew(&client.idempotency_key("r"), "held", held, twice).await]
+    {
+        assert_eq!(problem(&renewal, 504, "outcome_unknown")["retryable"], false);
+    }
+    let unseen = client.get("/v1/leases/held").await;
+    assert_eq!(problem(&unseen, 503, "redis_unreachable")["outcome"], "not_executed", "a look changes nothing");
+    proxy.heal();
+    let left = client.get("/v1/leases/held").await.json()["expires_in_ms"].as_u64();
+    assert!(left > Some(TEN_MINUTES), "it was prolonged: {left:?}");
+    let again = renew(&client.idempotency_key("r"), "held", held, twice).await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")), "{}", again.text());
+    proxy.lose_connection_instead_of_reply(1.0);
+    problem(&release(&client, "held", held).await, 504, "outcome_unknown");
+    proxy.heal();
+    problem(&release(&client, "held", held).await, 404, "not_found");
+    assert_eq!(acquire(&client, "held", "b", TEN_MINUTES).await.status, 201, "it was released");
+}
+
+#[tokio::test]
+async fn a_renewal_under_a_key_is_told_to_its_author_however_often_its_reply_is_lost() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 47);
+    let app = persistent(&proxy.url()).start().await;
+    let client = app.client();
+    let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
+    proxy.only(&["FCALL"]);
+    proxy.lose_connection_instead_of_reply(0.15);
+    proxy.reset_counts();
+    for turn in 0..30 {
+        let keyed = client.idempotency_key(&format!("renewal-{turn}"));
+        let renewed = renew(&keyed, "held", held, TEN_MINUTES + turn).await;
+        let told = renewed.json();
+        assert_eq!((renewed.status, &told["token"], &told["held"]), (200, &json!(held), &json!(true)), "{told}");
+    }
+    let lost = proxy.injected().replies_lost;
+    assert!(lost > 0, "{:?}", proxy.injected());
+    assert_eq!(proxy.count("FCALL"), 30 + lost, "each lost reply costs one more attempt");
 }
 
 #[tokio::test]
@@ -247,7 +332,7 @@ async fn on_a_bad_link_nobody_holds_a_lease_that_another_holds_and_no_ghost_does
     assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
     proxy.lose_connection_instead_of_reply(0.05);
     proxy.lose_connection_instead_of_request(0.05);
-    let mut held = contend(&app, 8, 1000, TEN_MINUTES).await;
+    let mut held = contend(&[&app], 8, 1000 * rounds(), TEN_MINUTES).await;
     println!("{:?}", proxy.injected());
     assert!(proxy.injected().replies_lost > 100);
     proxy.heal();

@@ -75,7 +75,7 @@ async fn refusals_of_an_open_breaker_are_told_together_and_none_is_missing() {
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client().with_header("X-Request-Id", "refused");
     redis.kill9();
-    eventually(Duration::from_secs(5), async || client.breaker("redis.read").await == "open").await;
+    client.until_both_lanes_refuse().await;
     let began = Instant::now();
     for _ in 0..REFUSALS {
         assert_eq!(client.get_key("k").await.outcome(), "not_executed");
@@ -122,7 +122,7 @@ async fn a_stop_tells_the_refusals_that_were_still_to_be_told() {
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
     redis.kill9();
-    eventually(Duration::from_secs(5), async || client.breaker("redis.write").await == "open").await;
+    client.until_both_lanes_refuse().await;
     for _ in 0..10 {
         assert_eq!(client.increment("n", 1).await.status, 503);
     }

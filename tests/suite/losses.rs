@@ -1,17 +1,12 @@
 //! A bad link: one reply in ten is lost together with its connection, and sometimes everything at once.
 //!
 //! A reply cannot be lost alone on TCP; what happens is that the connection goes after Redis has run the command. Limits: ten
-//! thousand increments; the whole of the promise (10⁵) is `make chaos`.
+//! thousand increments here, and 10⁵ in `make chaos`, which goes through ten rounds of them.
 
 use std::time::Duration;
 
-use crate::harness::{App, Options, Proxy, Redis, eventually, seeded};
+use crate::harness::{App, Options, Proxy, Redis, eventually, rounds, seeded};
 use crate::ledger::{Ledger, totals};
-
-/// More rounds where asked for, as `make chaos` does.
-fn rounds() -> usize {
-    std::env::var("COLLECTIVE_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
 
 #[tokio::test]
 async fn ten_thousand_increments_through_a_lossy_link_are_told_truly() {

@@ -37,9 +37,15 @@ async fn signs_of_life_are_sent_again_when_the_reply_is_lost() {
     // All attempts lost: a write may have happened, a read changed nothing.
     proxy.lose_connection_instead_of_reply(1.0);
     problem(&beat(&client, "lobby/m", 600).await, 504, "outcome_unknown");
+    problem(&leave(&client, "lobby/n").await, 504, "outcome_unknown");
     problem(&client.get("/v1/presence/lobby").await, 503, "redis_unreachable");
     // A key would add nothing to a call that may be repeated as it is, and is refused rather than ignored.
-    problem(&beat(&client.idempotency_key("k"), "lobby/m", 600).await, 422, "invalid_value");
+    let keyed = client.idempotency_key("k");
+    problem(&beat(&keyed, "lobby/m", 600).await, 422, "invalid_value");
+    problem(&leave(&keyed, "lobby/m").await, 422, "invalid_value");
+    problem(&keyed.get("/v1/presence/lobby").await, 422, "invalid_value");
+    proxy.heal();
+    assert_eq!(counts(&client, "lobby").await, (1, 2), "every attempt had run, and counts once");
 }
 
 #[tokio::test]
@@ -68,7 +74,7 @@ async fn while_redis_is_frozen_presence_is_refused_at_once_and_what_was_refused_
         assert!(answer.retry_after.is_some());
     }
     redis.thaw();
-    eventually(SOON, async || client.get("/v1/presence/lobby").await.status == 200).await;
+    client.until_both_lanes_serve().await;
     assert_eq!(counts(&client, "lobby").await, (1, 1));
     assert_eq!(counts(&client, "refused").await, (0, 0));
 }
@@ -82,10 +88,17 @@ async fn a_room_outlives_a_kill_of_redis_and_nobody_is_counted_twice() {
         assert_eq!(beat(&client, &format!("lobby/{member}"), 600).await.status, 204);
     }
     redis.kill9();
-    eventually(SOON, async || client.breaker("redis.write").await == "open").await;
-    let refused = beat(&client, "lobby/c", 600).await;
-    problem(&refused, 503, "circuit_open");
+    client.until_both_lanes_refuse().await;
+    for answer in
+        [beat(&client, "lobby/c", 600).await, leave(&client, "lobby/a").await, client.get("/v1/presence/lobby").await]
+    {
+        let document = problem(&answer, 503, "circuit_open");
+        assert_eq!((answer.outcome(), &document["retryable"]), ("not_executed", &json!(true)));
+        assert!(answer.retry_after.is_some());
+    }
     redis.restart().await;
-    eventually(SOON, async || beat(&client, "lobby/a", 600).await.status == 204).await;
+    client.until_both_lanes_serve().await;
+    assert_eq!(counts(&client, "lobby").await, (2, 2), "what was refused is never applied later");
+    assert_eq!(beat(&client, "lobby/a", 600).await.status, 204);
     assert_eq!(counts(&client, "lobby").await, (2, 2), "the room's secret is the same, so its members are");
 }

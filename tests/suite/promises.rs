@@ -13,7 +13,7 @@ async fn an_open_breaker_refuses_within_milliseconds() {
         App::with_redis(&redis.url()).set("breaker.open_wait", "5s").set("breaker.open_wait_max", "5s").start().await;
     let client = app.client();
     redis.kill9();
-    eventually(Duration::from_secs(5), async || client.breaker("redis.write").await == "open").await;
+    client.until_both_lanes_refuse().await;
     let mut times = Vec::new();
     for turn in 0..200 {
         let answer = if turn % 2 == 0 { client.get_key("k").await } else { client.post_command(&["INCR", "n"]).await };
@@ -32,7 +32,7 @@ async fn retry_after_is_the_remaining_wait_rounded_up() {
         App::with_redis(&redis.url()).set("breaker.open_wait", "4s").set("breaker.open_wait_max", "4s").start().await;
     let client = app.client();
     redis.kill9();
-    eventually(Duration::from_secs(5), async || client.breaker("redis.read").await == "open").await;
+    client.until_both_lanes_refuse().await;
     let wait = async || {
         let status = client.status().await;
         let lanes = status["breakers"].as_array().cloned().unwrap_or_default();

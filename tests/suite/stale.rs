@@ -45,19 +45,11 @@ async fn freeze(redis: &Redis, client: &Client) {
 /// Waits until both lanes refuse. Asks meanwhile, so that there is something to notice, and without taking old answers.
 async fn until_open(client: &Client) {
     let strict = client.with_header("Cache-Control", "no-cache");
-    for breaker in ["redis.read", "redis.write"] {
-        eventually(SOON, async || {
-            strict.get_key("nobody").await;
-            client.breaker(breaker).await != "closed"
-        })
-        .await;
-    }
-}
-
-async fn until_closed(client: &Client) {
-    for breaker in ["redis.read", "redis.write"] {
-        eventually(SOON, async || client.breaker(breaker).await == "closed").await;
-    }
+    eventually(SOON, async || {
+        strict.get_key("nobody").await;
+        client.both_lanes_refuse().await
+    })
+    .await;
 }
 
 #[track_caller]
@@ -127,7 +119,7 @@ async fn while_redis_is_frozen_every_read_is_told_what_it_was_told_last() {
     assert_eq!(served, Some(before.len() as f64));
 
     redis.thaw();
-    until_closed(&client).await;
+    client.until_both_lanes_serve().await;
     redis.command(&["SET", "greeting", "changed"]).await;
     let answer = client.get_key("greeting").await;
     assert_fresh(&answer, "Redis is asked first");
@@ -300,7 +292,7 @@ async fn a_write_of_unknown_outcome_takes_answers_away_and_one_that_was_not_exec
             assert_stale(&again, name)
         }
         proxy.accept();
-        until_closed(&client).await;
+        client.until_both_lanes_serve().await;
     }
 }
 

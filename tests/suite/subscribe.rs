@@ -144,7 +144,7 @@ async fn a_stream_lives_through_a_killed_redis_and_is_told_of_the_hole() {
     pattern.expect("data: pmessage,n*,news,before").await;
     for round in 1..=2 {
         redis.kill9();
-        eventually(SOON, async || app.client().breaker("redis.read").await == "open").await;
+        app.client().until_both_lanes_refuse().await;
         redis.restart().await;
         // The hole is told when it has ended: what is published from now on arrives.
         channel.expect(": discontinuity").await;
@@ -192,9 +192,9 @@ async fn a_stream_goes_on_after_a_frozen_redis_has_thawed() {
     let mut stream = app.client().subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
     redis.freeze();
-    eventually(SOON, async || app.client().breaker("redis.read").await == "open").await;
+    app.client().until_both_lanes_refuse().await;
     redis.thaw();
-    eventually(SOON, async || app.client().breaker("redis.read").await == "closed").await;
+    app.client().until_both_lanes_serve().await;
     // The connection was given up as stalled or has outlived the freeze; in both cases a message arrives in the end.
     let received = async {
         loop {
@@ -232,7 +232,7 @@ async fn while_redis_is_frozen_new_streams_are_refused_like_other_calls() {
     assert!(answer.retry_after.is_some_and(|seconds| seconds >= 1));
     assert!(answer.json()["error"].as_str().is_some_and(|text| text.starts_with("UNAVAILABLE")));
     redis.thaw();
-    eventually(SOON, async || client.breaker("redis.read").await == "closed").await;
+    client.until_both_lanes_serve().await;
     let mut stream = client.subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
     assert_eq!(open_streams(&client).await, 1.0, "what was refused holds no place");
@@ -243,7 +243,7 @@ async fn while_redis_is_absent_new_streams_are_refused() {
     let redis = Redis::start(Options::default()).await;
     redis.kill9();
     let app = app(&redis).await;
-    eventually(SOON, async || app.client().breaker("redis.read").await == "open").await;
+    app.client().until_both_lanes_refuse().await;
     let answer = app.client().get("/subscribe/c").await;
     assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
     assert!(answer.retry_after.is_some());

@@ -32,7 +32,7 @@ async fn refused_because(app: &App, reason: &str) {
     eventually(SOON, async || client.status().await["redis"]["last_error"] == reason).await;
     let answer = client.put_key("k", "v").await;
     assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
-    eventually(SOON, async || client.breaker("redis.write").await != "closed").await;
+    client.until_both_lanes_refuse().await;
     assert_eq!(client.probe("/readyz").await.status, 200);
     let told = app.stderr().lines().filter(|line| line.contains(reason)).count();
     assert_eq!(told, 1, "once in the log: {}", app.stderr());
@@ -175,11 +175,12 @@ async fn freezes_cuts_and_kills_within_tls_are_those_of_a_plain_connection() {
     redis.freeze();
     let lost = client.post_command(&["INCR", "n"]).await;
     assert_eq!((lost.status, lost.outcome()), (504, "unknown"), "{}", lost.text());
-    eventually(SOON, async || client.breaker("redis.read").await != "closed").await;
+    client.until_both_lanes_refuse().await;
     let refused = client.get_key("k").await;
     assert_eq!((refused.status, refused.outcome()), (503, "not_executed"), "{}", refused.text());
     redis.thaw();
-    eventually(SOON, async || client.get_key("k").await.status == 200).await;
+    client.until_both_lanes_serve().await;
+    assert_eq!(client.get_key("k").await.status, 200);
     let applied = redis.command(&["GET", "n"]).await;
     assert!(applied.is_nil() || applied == "1", "unknown is never twice: {applied}");
 
@@ -188,8 +189,10 @@ async fn freezes_cuts_and_kills_within_tls_are_those_of_a_plain_connection() {
     assert_eq!(after.status, 200, "a read outlives a cut: {}", after.text());
 
     redis.kill9();
-    eventually(SOON, async || client.get_key("k").await.status == 503).await;
+    client.until_both_lanes_refuse().await;
+    assert_eq!(client.get_key("k").await.status, 503);
     redis.restart().await;
-    eventually(SOON, async || client.put_key("k", "again").await.is_success()).await;
+    client.until_both_lanes_serve().await;
+    assert!(client.put_key("k", "again").await.is_success());
     assert_eq!(app.stop().await.code(), Some(0));
 }

@@ -9,6 +9,7 @@
 //!
 //! Limits: one request waits 40 s at most, above every deadline of the product.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ use super::eventually::eventually;
 
 /// Longest wait for one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+
+/// Longest wait for the breakers to notice an outage or its end. The promises are a second each; this is for busy machines.
+const LANES_LIMIT: Duration = Duration::from_secs(15);
 
 /// Longest wait for the server to close a raw connection. What came until then is returned.
 const RAW_LIMIT: Duration = Duration::from_secs(5);
@@ -260,6 +264,36 @@ impl Client {
             Some(state) => state.to_owned(),
             None => panic!("no breaker {name} in {status}"),
         }
+    }
+
+    /// Whether both lanes serve: one look shows both breakers closed.
+    pub async fn both_lanes_serve(&self) -> bool {
+        self.lanes().await.iter().all(|state| state == "closed")
+    }
+
+    /// Whether both lanes refuse: one look shows both breakers open, or probing.
+    pub async fn both_lanes_refuse(&self) -> bool {
+        self.lanes().await.iter().all(|state| state == "open" || state == "half_open")
+    }
+
+    /// Waits until both lanes serve. An answer tells of one lane only, and the other may still refuse.
+    #[track_caller]
+    pub fn until_both_lanes_serve(&self) -> impl Future<Output = Duration> {
+        eventually(LANES_LIMIT, async || self.both_lanes_serve().await)
+    }
+
+    /// Waits until both lanes refuse.
+    #[track_caller]
+    pub fn until_both_lanes_refuse(&self) -> impl Future<Output = Duration> {
+        eventually(LANES_LIMIT, async || self.both_lanes_refuse().await)
+    }
+
+    /// The states of all breakers, from one look at `/status`.
+    async fn lanes(&self) -> Vec<String> {
+        let status = self.status().await;
+        let breakers = status["breakers"].as_array().cloned().unwrap_or_default();
+        assert!(breakers.len() >= 2, "a breaker for each lane: {status}");
+        breakers.iter().map(|breaker| breaker["state"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// `GET /metrics` of the operator listener.

@@ -5,6 +5,7 @@
 //! - [`pair`]: a primary and its replica behind an address that moves;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
+//! - [`elder`]: a Redis that says it is older than it is;
 //! - [`app`]: the built binary as a child process;
 //! - [`deployed`]: the same servers started from `deploy/redis`, when the suite is told so;
 //! - [`described`]: what `docs/openapi.json` says of each answer, and requests by its examples;
@@ -30,6 +31,7 @@ pub mod client;
 pub mod collector;
 pub mod deployed;
 pub mod described;
+pub mod elder;
 pub mod events;
 pub mod eventually;
 pub mod pair;
@@ -42,12 +44,18 @@ pub use balancer::Balancer;
 pub use certificates::{Authority, Certificate};
 pub use client::{Answer, Client, raw_http, raw_http_then_hang_up};
 pub use collector::{Collector, Manner};
+pub use elder::Elder;
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
 pub use pair::Pair;
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};
+
+/// How often tests that can go on for longer do so: `COLLECTIVE_TEST_ROUNDS`, as `make chaos` sets it, or once.
+pub fn rounds() -> usize {
+    std::env::var("COLLECTIVE_TEST_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
 
 /// A small random generator whose whole future is decided by `seed`. The seed is printed, so a
 /// failed test shows it (the test runner swallows the line when the test passes).
