@@ -10,7 +10,7 @@ mod wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::neighbour::Neighbour;
+pub use self::neighbour::Neighbour;
 use self::wire::{Heard, assert_clear, hear, request, stranger, with_body};
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Options, Redis};

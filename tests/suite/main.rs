@@ -24,6 +24,7 @@ mod fenced_writes;
 mod foreign_bytes;
 mod freeze;
 mod fuzz_bodies;
+mod harmful;
 mod harness;
 mod harness_works;
 mod headers;

@@ -28,6 +28,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("FUNCTION|DUMP", MORE),
     ("FUNCTION|LOAD", "the flag `allow-key-locking` in `register_function` is taken off, since Redis does not know it"),
     ("FUNCTION|RESTORE", MORE),
+    ("HOST:", ENDS),
     ("HSETEX", OLD),
     ("HGETDEL", OLD),
     ("HGETEX", OLD),
@@ -37,6 +38,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("MONITOR", "refused at `/monitor`, too: it would show every caller's keys and values"),
     ("MULTI", "send the commands to `/multi-exec`"),
     ("OBJECT", MORE),
+    ("POST", ENDS),
     ("PSUBSCRIBE", "only as the endpoint `/psubscribe/{pattern}`, never as a command; for read-only tokens, too"),
     (
         "SCAN",
@@ -62,6 +64,7 @@ const SCRIPTS: &str = "the flag `allow-key-locking` is taken off, since Redis do
 const NAMES: &str = "takes the SHA-1 of the text as the caller wrote it, also where a flag was taken off; after a restart of this service \
                      `NOSCRIPT` asks for the text again";
 const MORE: &str = "here in addition: not in the hosted service's reference";
+const ENDS: &str = "no command: Redis ends the connection of whoever sends it, as it takes it for a browser's request";
 const OLD: &str = "needs a server that has it, else Redis' own error, word for word";
 
 const INTRODUCTION: &str = "\

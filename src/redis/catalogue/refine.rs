@@ -438,6 +438,15 @@ mod tests {
         assert_eq!(refused("copy a db replace"), None);
     }
 
+    /// No server lists these words, so no table of one can remind us of them.
+    #[test]
+    fn what_redis_ends_a_connection_for_is_refused_in_any_case() {
+        for call in ["post", "POST", "PoSt / HTTP/1.1", "host:", "Host: localhost", "HOST: x"] {
+            assert_eq!(refused(call), Some(Refusal::SharedConnection), "{call}");
+        }
+        assert_eq!(refused("host x"), None);
+    }
+
     #[test]
     fn what_is_open_or_needs_a_scope_is_not_refused() {
         for call in ["get k", "xread streams a 0", "memory usage k", "config get x", "flushall", "eval x 0", "nosuch"] {
