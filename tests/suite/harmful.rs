@@ -9,10 +9,13 @@ use serde_json::json;
 use crate::bad_input::Neighbour;
 use crate::dialect::refused;
 use crate::harness::{App, Client, Options, Redis};
+use crate::tokens::digest;
+
+const READER: &str = "reader-4f2f6d0c9a1b4e7d8c3b2a190817f6e5";
 
 async fn service() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = App::with_redis(&redis.url()).set("auth.read_only_token_sha256", digest(READER)).start().await;
     let client = app.client();
     client.settled().await;
     (redis, app, client)
@@ -35,6 +38,47 @@ async fn what_redis_ends_a_connection_for_never_reaches_it() {
         refused(&client.multi_exec(&[&["POST"]]).await, 400);
         let list = client.pipeline(&[&["post"], &["ECHO", "here"]]).await;
         assert_eq!(list.json()[1], json!({ "result": "here" }), "{}", list.text());
+    }
+    neighbour.noticed_nothing().await;
+}
+
+#[tokio::test]
+async fn a_choice_with_repetitions_is_bounded_for_everyone() {
+    let (redis, app, root) = service().await;
+    redis.command(&["SADD", "s", "m"]).await;
+    redis.command(&["HSET", "h", "f", "v"]).await;
+    redis.command(&["ZADD", "z", "1", "m"]).await;
+    let neighbour = Neighbour::moves_in(&app).await;
+    for client in [root.token(READER), root] {
+        for call in ["SRANDMEMBER s -3000000", "HRANDFIELD h -1001 WITHVALUES", "ZRANDMEMBER z -9223372036854775807"] {
+            let text = refused(&client.post_command(&words(call)).await, 400);
+            assert!(text.contains("-1000"), "the bound is named: {text}");
+        }
+        refused(&client.get("/srandmember/s/-3000000").await, 400);
+        for (call, length) in [("SRANDMEMBER s -1000", 1000), ("SRANDMEMBER s 3000000", 1), ("ZRANDMEMBER z 2", 1)] {
+            let answer = client.post_command(&words(call)).await;
+            assert_eq!(answer.result().as_array().map(Vec::len), Some(length), "{call}");
+        }
+        assert_eq!(client.post_command(&["SRANDMEMBER", "s"]).await.result(), "m");
+        let text = client.post_command(&["SRANDMEMBER", "s", "x"]).await.text();
+        assert!(text.contains("not an integer"), "what is no number is Redis' to refuse: {text}");
+    }
+    neighbour.noticed_nothing().await;
+}
+
+#[tokio::test]
+async fn no_argument_alone_makes_much_work_for_who_may_only_read() {
+    let (_redis, app, root) = service().await;
+    let reader = root.token(READER);
+    let neighbour = Neighbour::moves_in(&app).await;
+    let (most, many) = (vec!["PFCOUNT"; 5001], vec!["PFCOUNT"; 5002]);
+    for _ in 0..10 {
+        for client in [&reader, &root] {
+            refused(&client.post_command(&words("LOLWUT VERSION 6 1000 1000")).await, 400);
+            let text = refused(&client.post_command(&many).await, 400);
+            assert!(text.contains("5000"), "the bound is named: {text}");
+        }
+        assert_eq!(reader.post_command(&most).await.result(), 0);
     }
     neighbour.noticed_nothing().await;
 }

@@ -247,6 +247,9 @@ fn objection_text(objection: Objection, command: &Command) -> String {
         Objection::Refused(catalogue::Refusal::SharedConnection) => {
             format!("ERR Command \"{command}\" is not allowed in REST or it has a special context path")
         }
+        Objection::Refused(reason @ (catalogue::Refusal::Repetitions | catalogue::Refusal::Merges)) => {
+            format!("ERR '{command}' asks for too much: {}", reason.as_str())
+        }
         Objection::Refused(reason) => {
             let space = if subcommand.is_empty() { "" } else { " " };
             format!("ERR Command is not available: '{command}{space}{subcommand}': {}", reason.as_str())
