@@ -15,6 +15,7 @@
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper` | probes, heartbeat, stall watch |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
+//! | `reserved` | what of a caller's command reaches for something of the service's own |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `writes` | who hears of writes |
 //! | `instances` | how many of us serve from this server |
@@ -37,6 +38,7 @@ mod instances;
 mod keeper;
 mod link;
 mod pool;
+mod reserved;
 mod sanitize;
 mod settings;
 mod spans;
@@ -47,12 +49,13 @@ mod watch;
 mod writes;
 
 pub use address::Address;
-pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
+pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection};
 pub use endpoint::{Endpoint, Reading};
 pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning, server_error};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
+pub use reserved::{RESERVED, Reserved};
 pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,

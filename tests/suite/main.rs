@@ -53,6 +53,7 @@ mod problems;
 mod promises;
 mod readme;
 mod redis_acl;
+mod reserved;
 mod rolling;
 mod scripts;
 mod secrets;

@@ -26,8 +26,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("FCALL_RO", "a function that writes is refused in Redis' words, not in the hosted service's"),
     ("FLUSHALL", "runs as `FLUSHDB`: callers have one logical database"),
     ("FUNCTION|DUMP", MORE),
+    ("FUNCTION|FLUSH", "the hosted service has it; here the service's own functions stand beside the callers'"),
     ("FUNCTION|LOAD", "the flag `allow-key-locking` in `register_function` is taken off, since Redis does not know it"),
-    ("FUNCTION|RESTORE", MORE),
     ("HOST:", ENDS),
     ("HSETEX", OLD),
     ("HGETDEL", OLD),
@@ -106,6 +106,7 @@ as `_token`; the `Authorization` header wins.
 | scripts that name undeclared keys | possible, as on Redis |
 | tokens | root, full and read-only, configured as SHA-256 digests |
 | keys that begin with `collective:` | refused: they are the service's own. `FLUSHDB` removes them with all others; the service makes them anew |
+| functions and libraries that begin with `collective_v`, in any case | refused to load, delete and call, for root, too: leases, limiters and counters run in them |
 | commands in no table below | passed on to Redis as writes that are never repeated; its own error if it does not know them |
 
 ## Command by command

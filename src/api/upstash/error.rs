@@ -19,7 +19,7 @@ use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
 use crate::redis::catalogue::{self, Lane};
-use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, ServerError, meaning};
+use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, Reserved, ServerError, meaning};
 use crate::resources::Failure;
 use crate::security::{Principal, Unauthenticated};
 
@@ -50,7 +50,7 @@ enum Fault {
     Bad,
     /// It is too large.
     TooLarge,
-    /// It names a key of the service's own.
+    /// It reaches for something of the service's own.
     Reserved,
     /// The caller lacks a right.
     Forbidden,
@@ -59,7 +59,10 @@ enum Fault {
 /// Lets a command pass, or says why it must not be sent for this caller.
 pub fn check(command: &Command, principal: Principal) -> Result<(), Refusal> {
     if let Some(objection) = command.objection() {
-        let fault = if objection == Objection::ReservedKey { Fault::Reserved } else { Fault::Bad };
+        let fault = match objection {
+            Objection::Reserved(_) | Objection::Refused(catalogue::Refusal::Functions) => Fault::Reserved,
+            Objection::NotAName | Objection::Refused(_) => Fault::Bad,
+        };
         return Err(Refusal { text: objection_text(objection, command), fault });
     }
     if principal.may_run(command) { Ok(()) } else { Err(Refusal { text: denial(command), fault: Fault::Forbidden }) }
@@ -241,11 +244,12 @@ fn objection_text(objection: Objection, command: &Command) -> String {
             "ERR a command's name, and its subcommand's, is printable ASCII without spaces: send each argument by itself"
                 .to_owned()
         }
-        Objection::ReservedKey => {
-            "NOPERM keys that begin with 'collective:' belong to the service: choose another name".to_owned()
-        }
+        Objection::Reserved(what) => reserved_text(what).to_owned(),
         Objection::Refused(catalogue::Refusal::SharedConnection) => {
             format!("ERR Command \"{command}\" is not allowed in REST or it has a special context path")
+        }
+        Objection::Refused(reason @ catalogue::Refusal::Functions) => {
+            format!("NOPERM {command} {subcommand} is not available: {}", reason.as_str())
         }
         Objection::Refused(reason @ (catalogue::Refusal::Repetitions | catalogue::Refusal::Merges)) => {
             format!("ERR '{command}' asks for too much: {}", reason.as_str())
@@ -253,6 +257,15 @@ fn objection_text(objection: Objection, command: &Command) -> String {
         Objection::Refused(reason) => {
             let space = if subcommand.is_empty() { "" } else { " " };
             format!("ERR Command is not available: '{command}{space}{subcommand}': {}", reason.as_str())
+        }
+    }
+}
+
+fn reserved_text(what: Reserved) -> &'static str {
+    match what {
+        Reserved::Key => "NOPERM keys that begin with 'collective:' belong to the service: choose another name",
+        Reserved::Function => {
+            "NOPERM functions and libraries that begin with 'collective_v' belong to the service: choose another name"
         }
     }
 }

@@ -20,7 +20,7 @@ Redis as a non-idempotent write.
 | lane | the breaker the command is accounted under, `read` or `write` |
 | retry class | what may be done when the command was sent and its reply never came, see below. A `*` marks a class that depends on the arguments |
 | weight | `heavy` commands touch data of any size or run scripts: they have a connection of their own and do not count as slow calls. Marked `*`, a call is heavy when a number in it makes it so: a scan or choice of more than 1000, `PFCOUNT` of more than 1000 keys, `MEMORY USAGE` with more than 1000 samples or all, an offset past 64 MiB. So is a batch of more than 1000 commands, or of more than 1 MiB |
-| access | `open` to every credential that reaches the keys; a scope the credential must have; or `never`, since it would break a shared connection or the server |
+| access | `open` to every credential that reaches the keys; a scope the credential must have; or `never`, since it would break a shared connection, the server or the service itself |
 
 ## What happens when a reply is lost
 

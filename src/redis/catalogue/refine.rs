@@ -96,6 +96,8 @@ pub enum Refusal {
     Server,
     /// It would reach into another logical database.
     OtherDatabase,
+    /// It would replace or remove the functions that the service itself runs.
+    Functions,
     /// It would choose more than [`super::SCANS_MUCH`] times, repetitions included.
     Repetitions,
     /// It would merge more than [`super::MERGED_MOST`] keys.
@@ -110,6 +112,9 @@ impl Refusal {
             Refusal::SharedConnection => "it changes a connection that other callers share",
             Refusal::Server => "it concerns the Redis server itself",
             Refusal::OtherDatabase => "it reaches into another logical database",
+            Refusal::Functions => {
+                "it would take the service's own functions along: use FUNCTION LOAD and FUNCTION DELETE, one library at a time"
+            }
             Refusal::Repetitions => {
                 "a count may not be below -1000, since all that is repeated is made while everyone waits: ask for fewer at a time"
             }
@@ -154,7 +159,7 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
 /// Whether, and why, this call must not be sent at all. Scopes are not looked at.
 pub fn refusal(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Option<Refusal> {
     if spec.access == Access::Never {
-        return Some(reason(spec.class));
+        return Some(reason(spec));
     }
     match spec.rule {
         Rule::StreamRead | Rule::SeriesRead if class_of(spec, args) == Class::Blocking => Some(Refusal::Blocking),
@@ -164,8 +169,9 @@ pub fn refusal(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Option<Refusal>
 }
 
 /// The reason follows from the class; a data command that is never open (`MOVE`, `SWAPDB`) leaves the database.
-const fn reason(class: Class) -> Refusal {
-    match class {
+fn reason(spec: &Spec) -> Refusal {
+    match spec.class {
+        Class::Admin if spec.name.starts_with("FUNCTION|") => Refusal::Functions,
         Class::Blocking => Refusal::Blocking,
         Class::ConnectionState => Refusal::SharedConnection,
         Class::Admin | Class::Read => Refusal::Server,
@@ -441,6 +447,9 @@ mod tests {
         assert_eq!(refused("move k 1"), Some(Refusal::OtherDatabase));
         assert_eq!(refused("copy a b db 1"), Some(Refusal::OtherDatabase));
         assert_eq!(refused("copy a db replace"), None);
+        assert_eq!(refused("function flush"), Some(Refusal::Functions));
+        assert_eq!(refused("function restore x flush"), Some(Refusal::Functions));
+        assert_eq!(refused("function kill"), None);
     }
 
     /// No server lists these words, so no table of one can remind us of them.
