@@ -1,7 +1,7 @@
-//! What of a caller's command reaches for something of the service's own: a key, a function.
+//! What of a caller's command reaches for something of the service's own: a key, a pattern of keys, a channel, a function.
 //!
 //! The service keeps its records in the callers' database and its code beside theirs (D14), so a name is all that parts them. Keys
-//! begin with [`RESERVED`], functions and libraries with [`FUNCTIONS`]; Redis compares names of functions without
+//! begin with [`RESERVED`], channels too, functions and libraries with [`FUNCTIONS`]; Redis compares names of functions without
 //! regard to case, so they are compared so here. Root is a caller like any other.
 //! Limits: a script names keys while it runs; its scope is the guard.
 
@@ -18,6 +18,10 @@ const FUNCTIONS: &[u8] = b"collective_v";
 pub enum Reserved {
     /// It names a key.
     Key,
+    /// It looks into keys by a pattern that may become one.
+    Pattern,
+    /// It publishes to a channel.
+    Channel,
     /// It calls, replaces or removes a function.
     Function,
 }
@@ -42,15 +46,33 @@ fn without_keys(spec: &Spec, arguments: &[&[u8]]) -> Option<Reserved> {
     match spec.name {
         "FUNCTION|LOAD" => arguments.last().is_some_and(|source| mentions_ours(source)).then_some(Reserved::Function),
         "FUNCTION|DELETE" => arguments.get(2).is_some_and(|name| is_ours(name)).then_some(Reserved::Function),
-        _ => None,
+        _ => {
+            let mut positions = Vec::new();
+            let _ = catalogue::channel_positions(spec, arguments, &mut positions);
+            let ours = positions.iter().any(|at| arguments.get(*at).is_some_and(|name| name.starts_with(RESERVED)));
+            ours.then_some(Reserved::Channel)
+        }
     }
 }
 
 fn with_keys(spec: &Spec, arguments: &[&[u8]]) -> Option<Reserved> {
     match spec.name {
         "FCALL" | "FCALL_RO" => arguments.get(1).is_some_and(|name| is_ours(name)).then_some(Reserved::Function),
+        "SORT" | "SORT_RO" => {
+            let mut ours = false;
+            catalogue::sort_patterns(arguments, &mut |pattern| ours |= may_become_ours(pattern));
+            ours.then_some(Reserved::Pattern)
+        }
         _ => None,
     }
+}
+
+/// Whether a pattern may stand for a key of ours: Redis puts an element in the place of the first `*`, so what is in front of it
+/// is what all those keys begin with. Without a star it stands for no key.
+fn may_become_ours(pattern: &[u8]) -> bool {
+    let Some(star) = pattern.iter().position(|byte| *byte == b'*') else { return false };
+    let beginning = &pattern[..star];
+    beginning.starts_with(RESERVED) || RESERVED.starts_with(beginning)
 }
 
 fn is_ours(name: &[u8]) -> bool {
@@ -72,10 +94,32 @@ mod tests {
         reaches_for(command.spec(), &command.arguments())
     }
 
+    fn sorted_by(pattern: &str) -> Option<Reserved> {
+        reached(&["SORT", "l", "LIMIT", "0", "1", "BY", "w_*", "GET", pattern])
+    }
+
     #[test]
-    fn keys_and_functions_are_told_apart() {
+    fn a_pattern_is_ours_when_its_beginning_leads_to_our_keys() {
+        for pattern in
+            ["*", "c*", "collective:*", "collective:lease:*->token", "collective*x*", "*->x", "collective:x*"]
+        {
+            assert_eq!(sorted_by(pattern), Some(Reserved::Pattern), "{pattern}");
+            assert_eq!(reached(&["sort_ro", "l", "by", pattern]), Some(Reserved::Pattern), "{pattern}");
+        }
+        for pattern in ["#", "w_*", "colt*", "Collective:*", "collective:x", "collectives*", "x*collective:*"] {
+            assert_eq!(sorted_by(pattern), None, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn keys_channels_and_functions_are_told_apart() {
         assert_eq!(reached(&["GET", "collective:x"]), Some(Reserved::Key));
         assert_eq!(reached(&["EVAL", "x", "1", "collective:x"]), Some(Reserved::Key));
+        assert_eq!(reached(&["SORT", "l", "GET", "c*", "STORE", "collective:x"]), Some(Reserved::Key));
+        for publish in ["publish", "SPUBLISH"] {
+            assert_eq!(reached(&[publish, "collective:x", "m"]), Some(Reserved::Channel));
+            assert_eq!(reached(&[publish, "collective", "collective:x"]), None);
+        }
         for call in [
             &["FUNCTION", "DELETE", "collective_v1"][..],
             &["FUNCTION", "LOAD", "#!lua name=Collective_v9\n"],

@@ -58,3 +58,46 @@ async fn callers_functions_are_their_own() {
         assert_eq!(client.post_command(&["FUNCTION", "DELETE", "mine"]).await.result(), "OK");
     }
 }
+
+#[tokio::test]
+async fn no_pattern_reaches_the_services_own_keys() {
+    let (redis, _app, clients) = service().await;
+    redis.command(&["RPUSH", "l", "jobs", "b"]).await;
+    redis.command(&["MSET", "w_jobs", "2", "w_b", "1"]).await;
+    for client in &clients {
+        assert!([201, 409].contains(&acquire(client, "jobs", "first", 60_000).await.status));
+        for call in [
+            "SORT l BY nosort GET collective:lease:*->token",
+            "SORT l GET w_* GET c*",
+            "SORT l BY collective*",
+            "SORT_RO l BY nosort GET *",
+            "sort l by *->x alpha limit 0 1",
+            "SORT l BY nosort GET collective:lease:jobs*",
+            "SORT l GET c* STORE d",
+        ] {
+            let text = refused(&client.post_command(&call.split(' ').collect::<Vec<_>>()).await, 403);
+            assert!(text.starts_with("NOPERM ") && text.contains("collective:"), "{call}: {text}");
+        }
+        for (call, expected) in [
+            ("SORT l BY w_* GET w_* GET #", json!(["1", "b", "2", "jobs"])),
+            ("SORT_RO l BY nosort GET w_*", json!(["2", "1"])),
+            ("SORT l BY collect GET colt*", json!([null, null])),
+            ("SORT l ALPHA DESC", json!(["jobs", "b"])),
+        ] {
+            assert_eq!(client.post_command(&call.split(' ').collect::<Vec<_>>()).await.result(), expected, "{call}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_publishes_on_the_services_own_channels() {
+    let (_redis, _app, clients) = service().await;
+    for client in &clients {
+        for command in ["PUBLISH", "spublish"] {
+            let text = refused(&client.post_command(&[command, "collective:x", "m"]).await, 403);
+            assert!(text.starts_with("NOPERM channels"), "{text}");
+            assert_eq!(client.post_command(&[command, "collective", "m"]).await.result(), 0);
+        }
+        refused(&client.get("/publish/collective:x/m").await, 403);
+    }
+}

@@ -180,8 +180,7 @@ impl DialectError {
 
     /// A channel of the service's own.
     pub fn reserved_channel() -> Self {
-        let text = "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
-        Self::not_executed(StatusCode::FORBIDDEN, text)
+        Self::not_executed(StatusCode::FORBIDDEN, RESERVED_CHANNEL)
     }
 
     /// Turned away for want of room, or of time to live; worth asking again.
@@ -235,6 +234,9 @@ fn word(code: Code) -> &'static str {
     }
 }
 
+const RESERVED_CHANNEL: &str =
+    "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
+
 /// The documented texts for what is not allowed.
 fn objection_text(objection: Objection, command: &Command) -> String {
     let name = command.spec().name;
@@ -264,6 +266,10 @@ fn objection_text(objection: Objection, command: &Command) -> String {
 fn reserved_text(what: Reserved) -> &'static str {
     match what {
         Reserved::Key => "NOPERM keys that begin with 'collective:' belong to the service: choose another name",
+        Reserved::Pattern => {
+            "NOPERM keys that begin with 'collective:' belong to the service, and this pattern may become one: let it begin otherwise"
+        }
+        Reserved::Channel => RESERVED_CHANNEL,
         Reserved::Function => {
             "NOPERM functions and libraries that begin with 'collective_v' belong to the service: choose another name"
         }

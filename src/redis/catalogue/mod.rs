@@ -49,7 +49,7 @@ mod vectors;
 pub use acl::{AclOptions, SERVICE_USER, UnfitUser, acl};
 pub use cost::{MERGED_MOST, SCANS_MUCH, weight_of};
 pub use docs::markdown;
-pub use keys::{KeysUnknown, channel_positions, key_positions};
+pub use keys::{KeysUnknown, channel_positions, key_positions, sort_patterns};
 pub use refine::{Condition, Refusal, Rule, class_of, refusal};
 pub use row::{Access, Class, Keys, Lane, Spec, Special, UNKNOWN, Weight};
 
