@@ -56,6 +56,7 @@ pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
 pub use reserved::{RESERVED, Reserved};
+pub use sanitize::DEEPEST_REPLY;
 pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,

@@ -5,10 +5,11 @@
 //! not in the arguments run as they are; scripts without end are told in `endless`.
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::bad_input::Neighbour;
 use crate::dialect::refused;
-use crate::harness::{App, Client, Options, Redis};
+use crate::harness::{Answer, App, Client, Options, Redis};
 use crate::tokens::digest;
 
 const READER: &str = "reader-4f2f6d0c9a1b4e7d8c3b2a190817f6e5";
@@ -81,4 +82,59 @@ async fn no_argument_alone_makes_much_work_for_who_may_only_read() {
         assert_eq!(reader.post_command(&most).await.result(), 0);
     }
     neighbour.noticed_nothing().await;
+}
+
+/// Arrays in arrays, as many as the script is told.
+const NESTS: &str = "local t = {} for i = 2, tonumber(ARGV[1]) do t = {t} end return t";
+
+/// Checks that the command has run and that its reply is said to be too deep.
+#[track_caller]
+fn assert_too_deep(answer: &Answer) {
+    assert_eq!((answer.status, answer.outcome()), (413, "executed"), "{}", answer.text());
+    assert!(answer.json()["error"].as_str().is_some_and(is_too_deep), "{}", answer.text());
+}
+
+fn is_too_deep(text: &str) -> bool {
+    text.contains("nested") && text.contains("95 levels")
+}
+
+#[tokio::test]
+async fn a_reply_nested_too_deep_is_its_callers_alone() {
+    let (redis, app, client) = service().await;
+    let neighbour = Neighbour::moves_in(&app).await;
+    let mut beside = JoinSet::new();
+    for _ in 0..4 {
+        let client = client.clone();
+        beside.spawn(async move {
+            for _ in 0..50 {
+                let answer = client.post_command(&["EVAL", "return redis.call('INCR', KEYS[1])", "1", "n"]).await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+        });
+    }
+    for depth in ["96", "97", "98", "99", "100", "101", "150", "1000"] {
+        assert_too_deep(&client.post_command(&["EVAL", NESTS, "0", depth]).await);
+        let list: &[&[&str]] = &[&["EVAL", NESTS, "0", depth], &["INCR", "items"]];
+        for answer in [client.pipeline(list).await, client.multi_exec(list).await] {
+            assert_eq!((answer.status, answer.outcome()), (200, "executed"), "{depth}: {}", answer.text());
+            let items = answer.json();
+            assert!(items[0]["error"].as_str().is_some_and(is_too_deep), "{items}");
+            assert!(items[1]["result"].is_number(), "{items}");
+        }
+    }
+    while let Some(calls) = beside.join_next().await {
+        calls.expect("a stranger's reply took it along");
+    }
+    assert_eq!(redis.command(&["GET", "n"]).await, "200", "each was made once");
+    neighbour.noticed_nothing().await;
+}
+
+#[tokio::test]
+async fn a_reply_nested_as_deep_as_is_allowed_is_told() {
+    let (_redis, _app, client) = service().await;
+    let expected = (1..95).fold(json!([]), |inner, _| json!([inner]));
+    let call: &[&str] = &["EVAL", NESTS, "0", "95"];
+    assert_eq!(client.post_command(call).await.result(), expected);
+    assert_eq!(client.pipeline(&[call]).await.json(), json!([{ "result": expected }]));
+    assert_eq!(client.multi_exec(&[call]).await.json(), json!([{ "result": expected }]));
 }

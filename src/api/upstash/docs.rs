@@ -101,6 +101,7 @@ as `_token`; the `Authorization` header wins.
 | `Idempotency-Key` | on `POST /` with one command that writes, names its keys at fixed places and has at most 7500 words: it happens once, and its reply is told again for a day. 422 for other commands and on every other route; `/pipeline` and `/multi-exec` have too many replies to remember |
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
+| a reply nested more than 95 levels deep | 413 with `Collective-Outcome: executed`: the command has run |
 | subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |
 | who may subscribe | every token, read-only ones included: it changes nothing. A pattern shows the names of channels in use |
 | scripts that name undeclared keys | possible, as on Redis |
