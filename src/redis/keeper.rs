@@ -1,10 +1,10 @@
-//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well. With the heartbeat goes
-//! the announcement of this instance to the others.
+//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well, an end to scripts that
+//! have none. With the heartbeat goes the announcement of this instance to the others.
 //!
 //! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
 //! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
 //! breaker (D7). No caller's request is ever a probe. The write lane's probe writes, because a server that answers reads may
-//! still refuse writes. Limits: one keeper per endpoint; it holds three connections at most.
+//! still refuse writes. Limits: one keeper per endpoint; it holds four connections at most.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use redis_rs::{Cmd, Value};
 
 use super::catalogue::Lane;
-use super::connector::{Connection, words};
+use super::connector::{BUSY, Connection, words};
+use super::endless::{self, Ending};
 use super::endpoint::Endpoint;
 use super::error::{Meaning, meaning};
 use super::instances;
@@ -27,6 +28,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const ANXIOUS_HEARTBEAT: Duration = Duration::from_millis(100);
 /// The longest a prober sleeps without looking at its breaker: overrides by operators wake nobody.
 const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// How often a server that is busy for too long is told to end it.
+const BUSY_LOOK: Duration = Duration::from_millis(250);
 /// Lifetime of the key the write probe leaves behind.
 const PROBE_KEY_LIFETIME_MS: &str = "60000";
 
@@ -51,6 +54,7 @@ impl Keeper {
             self.keep_heartbeat(),
             self.probe_lane(Lane::Read, read_probe),
             self.probe_lane(Lane::Write, write_probe),
+            self.end_endless_scripts(),
         );
     }
 
@@ -113,6 +117,23 @@ impl Keeper {
         self.endpoint.instances.heard(answer.as_ref().map(|(reply, _)| reply), clock::now());
     }
 
+    /// Several instances may be at it at once: the first ends it, the others are told that nothing runs.
+    async fn end_endless_scripts(&self) {
+        let mut before = None;
+        loop {
+            tokio::time::sleep(BUSY_LOOK).await;
+            if !self.endpoint.busy.lasts(clock::now()) {
+                before = None;
+                continue;
+            }
+            let ending = endless::end(&self.endpoint, before).await;
+            before = Some(ending);
+            if ending == Ending::Ended {
+                self.endpoint.busy.over();
+            }
+        }
+    }
+
     async fn probe_lane(&self, lane: Lane, probe: Cmd) {
         let breaker = self.endpoint.lane(lane);
         loop {
@@ -163,7 +184,12 @@ impl<'a> Line<'a> {
     async fn ask(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<Duration> {
         let (reply, latency) = self.question(question, connect_limit, limit).await?;
         let serves = match reply {
-            Value::ServerError(error) => meaning(error.code()) != Meaning::Unavailable,
+            Value::ServerError(error) => {
+                if error.code() == BUSY {
+                    self.endpoint.busy.busy(clock::now());
+                }
+                meaning(error.code()) != Meaning::Unavailable
+            }
             _ => true,
         };
         serves.then_some(latency)

@@ -13,7 +13,7 @@
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
 //! | `tls` | certificates, the handshake, and why it failed |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
-//! | `keeper` | probes, heartbeat, stall watch |
+//! | `keeper`, `endless` | probes, heartbeat, stall watch; the end of scripts that have none |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
 //! | `reserved` | what of a caller's command reaches for something of the service's own |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
@@ -29,6 +29,7 @@ pub mod catalogue;
 mod command;
 mod connector;
 pub mod embedded;
+mod endless;
 mod endpoint;
 mod error;
 mod fence;

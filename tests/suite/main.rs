@@ -19,6 +19,7 @@ mod dialect;
 mod dialect_paths;
 mod drain;
 mod embedded;
+mod endless;
 mod fence;
 mod fenced_writes;
 mod foreign_bytes;

@@ -102,6 +102,7 @@ as `_token`; the `Authorization` header wins.
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
 | a reply nested more than 95 levels deep | 413 with `Collective-Outcome: executed`: the command has run |
+| a script without end | is ended after some seconds, unless it has written: then its only end is the server's |
 | subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |
 | who may subscribe | every token, read-only ones included: it changes nothing. A pattern shows the names of channels in use |
 | scripts that name undeclared keys | possible, as on Redis |
