@@ -14,7 +14,7 @@ use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
 use super::super::idempotency;
-use super::super::problem::{CHALLENGE, Code, failure_code, failure_detail, gateway_code, whole_seconds};
+use super::super::problem::{CHALLENGE, Code, failure_code, failure_detail, gateway_code, outcome_of, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
@@ -78,15 +78,17 @@ fn denial(command: &Command) -> String {
 }
 
 impl DialectError {
+    /// Where the failure is not the caller's the outcome is told (D1): nothing executed, unless whoever makes it knows better.
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), outcome: None, retry_after: None, allow: None, code: None, attempts: None }
+        let outcome = status.is_server_error().then_some(Outcome::NotExecuted);
+        Self { status, text: text.into(), outcome, retry_after: None, allow: None, code: None, attempts: None }
     }
 
     /// What is refused on both surfaces alike, in this one's words.
     pub fn of_code(code: Code, detail: &str, allow: Option<&'static str>) -> Self {
         let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
         let told = status.is_server_error().then_some(code);
-        Self { allow, code: told, ..Self::new(status, format!("ERR {detail}")) }
+        Self { allow, code: told, outcome: outcome_of(code), ..Self::new(status, format!("ERR {detail}")) }
     }
 
     /// Refused before Redis was asked.
@@ -386,5 +388,22 @@ impl From<TurnedAway> for DialectError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR the application has no state")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_that_is_not_the_callers_carries_the_outcome() {
+        for code in Code::ALL {
+            let response = DialectError::of_code(*code, "x", None).error_response();
+            let told = response.headers().get(&OUTCOME).and_then(|value| value.to_str().ok());
+            assert_eq!(told, outcome_of(*code).map(Outcome::as_str), "{}", code.row().code);
+            assert_eq!(told.is_some(), response.status().is_server_error(), "{}", code.row().code);
+        }
+        let misassembled = DialectError::from(TurnedAway::Misassembled).error_response();
+        assert_eq!(misassembled.headers().get(&OUTCOME).map(HeaderValue::as_bytes), Some(&b"not_executed"[..]));
     }
 }
