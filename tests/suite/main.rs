@@ -55,6 +55,7 @@ mod promises;
 mod readme;
 mod redis_acl;
 mod reserved;
+mod retry_for_state;
 mod rolling;
 mod scripts;
 mod secrets;

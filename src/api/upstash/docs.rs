@@ -99,6 +99,7 @@ as `_token`; the `Authorization` header wins.
 | a discarded transaction | 400 with the error of the first command Redis would not queue; 403, 413, 503, 507 where that is the reason. Nothing ran |
 | a transaction while Redis is full | discarded, even a `DEL`: Redis queues nothing then. Send the `DEL` alone |
 | `Idempotency-Key` | on `POST /` with one command that writes, names its keys at fixed places and has at most 7500 words: it happens once, and its reply is told again for a day. 422 for other commands and on every other route; `/pipeline` and `/multi-exec` have too many replies to remember |
+| `Collective-Retry: state` | on `POST /` and in the path: a write that leaves the same state twice in a row, but not the same reply (`DEL`, `SADD`, `EXPIRE`, see [commands](commands.md)), is sent again behind a fence when its reply is lost; the count it is answered with may then be 0 although the effect is its own. Without meaning, and so ignored, for commands that count or decide, which are never sent again, for reads and stable writes, which are anyway, and in `/pipeline` and `/multi-exec`; an `Idempotency-Key` does more. 400 for any other value, on every route |
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
 | a reply nested more than 95 levels deep | 413 with `Collective-Outcome: executed`: the command has run |
