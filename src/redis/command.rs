@@ -12,12 +12,10 @@ use super::Reply;
 use super::attempt::Cargo;
 use super::catalogue::{self, Class, Lane, Refusal, Spec, Weight};
 use super::error::{Judge, Meaning, Outcome, meaning};
+use super::reserved::{self, Reserved};
 use super::spans;
 use super::writes::{Touched, touched_by, touched_in};
 use crate::telemetry::traces::Name;
-
-/// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
-pub const RESERVED: &[u8] = b"collective:";
 
 /// Arguments longer than this in total travel on the connection for heavy commands, so that they delay no small one.
 pub const HEAVY_BYTES: usize = 1024 * 1024;
@@ -41,8 +39,8 @@ pub enum Objection {
     NotAName,
     /// The catalogue forbids it.
     Refused(Refusal),
-    /// It names a key of the service's own (D14).
-    ReservedKey,
+    /// It reaches for something of the service's own (D14).
+    Reserved(Reserved),
 }
 
 /// A command being built.
@@ -160,11 +158,7 @@ impl Command {
         if let Some(refusal) = catalogue::refusal(self.spec(), arguments) {
             return Some(Objection::Refused(refusal));
         }
-        // Where keys cannot be told from the arguments (scripts), the scope is the guard.
-        let mut positions = Vec::new();
-        let _ = catalogue::key_positions(self.spec(), arguments, &mut positions);
-        let reserved = positions.iter().any(|at| arguments.get(*at).is_some_and(|key| key.starts_with(RESERVED)));
-        reserved.then_some(Objection::ReservedKey)
+        reserved::reaches_for(self.spec(), arguments).map(Objection::Reserved)
     }
 }
 

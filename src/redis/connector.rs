@@ -26,6 +26,9 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Requests queued inside the driver before hand-off waits; above the in-flight bound of one connection.
 const DRIVER_QUEUE: usize = 128;
 
+/// What Redis answers while a script runs for longer than it should.
+pub(super) const BUSY: &str = "BUSY";
+
 /// A cheap-to-clone handle on one established connection.
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -76,6 +79,11 @@ impl ConnectError {
             Self::TimedOut(_) => "handshake timed out".to_owned(),
             Self::Stale => "stale".to_owned(),
         }
+    }
+
+    /// Whether the server said that it is busy with a script.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Handshake(code) if code == BUSY)
     }
 
     /// What broke a connection within TLS explains the failure better than that it broke.
@@ -134,12 +142,7 @@ async fn sign_in<G: Send + 'static>(
     traffic: Arc<Traffic>,
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
-    // Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
-    let config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(DRIVER_QUEUE);
-    let (handle, driver) = MultiplexedConnection::new_with_config(&address.identity, stream, config).await?;
+    let (handle, driver) = MultiplexedConnection::new_with_config(&address.identity, stream, unlimited()).await?;
     let driver = Driver(tokio::spawn(driver));
     let mut introduced = handle.clone();
     let (client_id, run, version) = introduce(&mut introduced).await?;
@@ -151,6 +154,26 @@ async fn sign_in<G: Send + 'static>(
         driver.ended().await;
     });
     Ok((Connection { handle, link }, Greeting { version }))
+}
+
+/// Says one command to a server that may have no ear for any other: signs in, selects nothing, asks for no name. Within `timeout`.
+pub(super) async fn say(address: &Address, timeout: Duration, command: &[&str]) -> Result<Value, ConnectError> {
+    let asked = async {
+        let stream = dial(address, Arc::default()).await?;
+        let identity = address.identity.clone().set_db(0);
+        let (mut handle, driver) = MultiplexedConnection::new_with_config(&identity, stream, unlimited()).await?;
+        let _driver = Driver(tokio::spawn(driver));
+        Ok(handle.send_packed_command(&words(command)).await?)
+    };
+    tokio::time::timeout(timeout, asked).await.map_err(|_| ConnectError::TimedOut(timeout))?
+}
+
+/// Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
+fn unlimited() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(DRIVER_QUEUE)
 }
 
 /// Ends the driver's task if the handshake is abandoned half way: a given-up connect must leave no socket behind.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::address::Address;
 use super::catalogue::Lane;
 use super::connector::{self, ConnectError, Connection, Greeting};
+use super::endless;
 use super::fence;
 use super::functions::Functions;
 use super::instances::Instances;
@@ -23,7 +24,7 @@ use super::subscriptions::{self, Line, Subscriptions};
 use super::writes::Writes;
 use crate::resilience::breaker::{Breaker, Cause, Snapshot};
 use crate::resilience::bulkhead::Bulkhead;
-use crate::resilience::detectors::{ConnectDetector, StallDetector};
+use crate::resilience::detectors::{BusyDetector, ConnectDetector, StallDetector};
 use crate::resilience::{Backoff, Moment, Observer, RetryBudget};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
@@ -51,6 +52,7 @@ pub struct Endpoint {
     write: Breaker,
     connects: ConnectDetector,
     stall: StallDetector,
+    pub(super) busy: BusyDetector,
     suspicion: Notify,
     links: Mutex<Vec<Weak<Link>>>,
     unfenced: Mutex<Vec<Arc<Link>>>,
@@ -143,6 +145,7 @@ impl Endpoint {
             ),
             connects: ConnectDetector::new(settings.connect_failures),
             stall: StallDetector { threshold: settings.stall_after },
+            busy: BusyDetector::new(endless::PATIENCE, endless::GAP),
             suspicion: Notify::new(),
             subscriptions: Subscriptions::new(settings.streams, metrics.clone()),
             functions: Functions::default(),
@@ -170,6 +173,11 @@ impl Endpoint {
     /// Both breakers, read first.
     pub fn lanes(&self) -> [&Breaker; 2] {
         [&self.read, &self.write]
+    }
+
+    /// Where the server is.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Who reads which channels.
@@ -260,6 +268,7 @@ impl Endpoint {
         match connector::connect(&self.address, limit, on_end).await {
             Ok((connection, greeting)) => {
                 self.connects.succeeded();
+                self.busy.over();
                 self.health.greeted(&greeting);
                 self.remember(&connection.link);
                 Ok(connection)
@@ -278,6 +287,12 @@ impl Endpoint {
     /// Tells the detectors of a failed connect.
     fn connect_failed(&self, error: ConnectError) -> ConnectError {
         let reason = error.reason();
+        match error {
+            _ if error.is_busy() => self.busy.busy(clock::now()),
+            // Whoever is busy may be late as well.
+            ConnectError::TimedOut(_) => {}
+            _ => self.busy.over(),
+        }
         // Once for each reason: connects are repeated several times a second.
         if self.health.lost_because(&reason) {
             tracing::warn!(reason, "cannot connect to Redis");

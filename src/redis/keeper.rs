@@ -1,10 +1,11 @@
-//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well. The heartbeat asks for
-//! the server's time (`server_time.rs`), and with it goes the announcement of this instance to the others.
+//! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well, an end to scripts that
+//! have none. The heartbeat asks for the server's time (`server_time.rs`), and with it goes the announcement of this instance to
+//! the others.
 //!
 //! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
 //! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
 //! breaker (D7). No caller's request is ever a probe. The write lane's probe writes, because a server that answers reads may
-//! still refuse writes. Limits: one keeper per endpoint; it holds three connections at most.
+//! still refuse writes. Limits: one keeper per endpoint; it holds four connections at most.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use redis_rs::{Cmd, Value};
 
 use super::catalogue::Lane;
-use super::connector::{Connection, words};
+use super::connector::{BUSY, Connection, words};
+use super::endless::{self, Ending};
 use super::endpoint::Endpoint;
 use super::error::{Meaning, meaning};
 use super::instances;
@@ -28,6 +30,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const ANXIOUS_HEARTBEAT: Duration = Duration::from_millis(100);
 /// The longest a prober sleeps without looking at its breaker: overrides by operators wake nobody.
 const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// How often a server that is busy for too long is told to end it.
+const BUSY_LOOK: Duration = Duration::from_millis(250);
 /// Lifetime of the key the write probe leaves behind.
 const PROBE_KEY_LIFETIME_MS: &str = "60000";
 
@@ -52,6 +56,7 @@ impl Keeper {
             self.keep_heartbeat(),
             self.probe_lane(Lane::Read, read_probe),
             self.probe_lane(Lane::Write, write_probe),
+            self.end_endless_scripts(),
         );
     }
 
@@ -107,7 +112,7 @@ impl Keeper {
     async fn beat(&self, line: &mut Line<'_>, heartbeat: &Cmd) -> Option<Duration> {
         let (reply, asked) = line.question(heartbeat, self.endpoint.settings.connect_timeout, HEARTBEAT).await?;
         self.endpoint.time.heard(&reply, asked);
-        serves(&reply).then(|| clock::now().saturating_since(asked))
+        line.serves(&reply).then(|| clock::now().saturating_since(asked))
     }
 
     /// Tells the other instances of this one, and learns how many there are. It decides nothing here: an answer that does not come
@@ -119,6 +124,23 @@ impl Keeper {
         let limit = self.endpoint.settings.connect_timeout;
         let answer = line.question(announcement, limit, HEARTBEAT).await;
         self.endpoint.instances.heard(answer.as_ref().map(|(reply, _)| reply), clock::now());
+    }
+
+    /// Several instances may be at it at once: the first ends it, the others are told that nothing runs.
+    async fn end_endless_scripts(&self) {
+        let mut before = None;
+        loop {
+            tokio::time::sleep(BUSY_LOOK).await;
+            if !self.endpoint.busy.lasts(clock::now()) {
+                before = None;
+                continue;
+            }
+            let ending = endless::end(&self.endpoint, before).await;
+            before = Some(ending);
+            if ending == Ending::Ended {
+                self.endpoint.busy.over();
+            }
+        }
     }
 
     async fn probe_lane(&self, lane: Lane, probe: Cmd) {
@@ -155,14 +177,6 @@ impl Keeper {
     }
 }
 
-/// Any reply but a refusal to serve (D9).
-fn serves(reply: &Value) -> bool {
-    match reply {
-        Value::ServerError(error) => meaning(error.code()) != Meaning::Unavailable,
-        _ => true,
-    }
-}
-
 /// One connection of the keeper's own, made when needed.
 struct Line<'a> {
     endpoint: &'a Arc<Endpoint>,
@@ -178,7 +192,16 @@ impl<'a> Line<'a> {
     /// of its own.
     async fn ask(&mut self, question: &Cmd, connect_limit: Duration, limit: Duration) -> Option<Duration> {
         let (reply, asked) = self.question(question, connect_limit, limit).await?;
-        serves(&reply).then(|| clock::now().saturating_since(asked))
+        self.serves(&reply).then(|| clock::now().saturating_since(asked))
+    }
+
+    /// Whether this is the reply of a server that serves: any but a refusal to (D9).
+    fn serves(&self, reply: &Value) -> bool {
+        let Value::ServerError(error) = reply else { return true };
+        if error.code() == BUSY {
+            self.endpoint.busy.busy(clock::now());
+        }
+        meaning(error.code()) != Meaning::Unavailable
     }
 
     /// The reply, if one came within `limit`, and when it was asked for.

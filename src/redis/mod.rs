@@ -13,8 +13,9 @@
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
 //! | `tls` | certificates, the handshake, and why it failed |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
-//! | `keeper` | probes, heartbeat, stall watch |
+//! | `keeper`, `endless` | probes, heartbeat, stall watch; the end of scripts that have none |
 //! | `command`, `transaction`, `catalogue` | what is sent, and everything known about it |
+//! | `reserved` | what of a caller's command reaches for something of the service's own |
 //! | `error` | outcomes, and what Redis' own error codes are worth |
 //! | `writes` | who hears of writes |
 //! | `instances`, `server_time` | how many of us serve from this server; what time it is there |
@@ -28,6 +29,7 @@ pub mod catalogue;
 mod command;
 mod connector;
 pub mod embedded;
+mod endless;
 mod endpoint;
 mod error;
 mod fence;
@@ -37,6 +39,7 @@ mod instances;
 mod keeper;
 mod link;
 mod pool;
+mod reserved;
 mod sanitize;
 mod server_time;
 mod settings;
@@ -48,12 +51,14 @@ mod watch;
 mod writes;
 
 pub use address::Address;
-pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection, RESERVED};
+pub use command::{Batch, Command, CommandBuilder, HEAVY_BYTES, HEAVY_COMMANDS, Objection};
 pub use endpoint::{Endpoint, Reading};
 pub use error::{Error, ErrorKind, Judge, Meaning, Outcome, Suspect, meaning, server_error};
 pub use gateway::Gateway;
 pub use keeper::Keeper;
 pub use redis_rs::{ServerError, Value as Reply};
+pub use reserved::{RESERVED, Reserved};
+pub use sanitize::DEEPEST_REPLY;
 pub use settings::{Settings, StreamSettings};
 pub use subscriptions::{
     Message, NoStream, StreamEnd, StreamEvent, Subscription, SubscriptionKeeper, Subscriptions, Topic,

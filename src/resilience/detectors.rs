@@ -3,11 +3,13 @@
 //! At 20 requests a second a ratio over a window needs seconds to gather evidence. Two signs are
 //! stronger than any ratio: connects that fail in a row, and silence, where a request waits and not one
 //! byte arrives on any connection. A row of failed *commands* is no such sign: one lost connection
-//! fails many commands at once.
+//! fails many commands at once. A third sign tells an outage that ends by being told to: everyone is
+//! answered that the server is busy, for longer than anything useful takes.
 //!
 //! Limits: detectors only say what they see. Tripping the breakers is the caller's step.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::moment::Moment;
@@ -78,6 +80,51 @@ impl StallDetector {
     }
 }
 
+/// Recognises a server that has nothing to say but that it is busy.
+#[derive(Debug)]
+pub struct BusyDetector {
+    threshold: Duration,
+    gap: Duration,
+    /// When it was first said and when last; none while the server serves.
+    said: Mutex<Option<(Moment, Moment)>>,
+}
+
+impl BusyDetector {
+    /// A detector that speaks up once it was said for `threshold`; two that lie further apart than `gap` have nothing to do with
+    /// each other.
+    pub fn new(threshold: Duration, gap: Duration) -> Self {
+        Self { threshold, gap, said: Mutex::new(None) }
+    }
+
+    /// The server said that it is busy.
+    pub fn busy(&self, now: Moment) {
+        self.with(|said| {
+            let since =
+                said.filter(|(_, last)| now.saturating_since(*last) <= self.gap).map_or(now, |(since, _)| since);
+            *said = Some((since, now));
+        });
+    }
+
+    /// The server served somebody, or is gone.
+    pub fn over(&self) {
+        self.with(|said| *said = None);
+    }
+
+    /// Whether it has been saying so for the threshold, and still does.
+    pub fn lasts(&self, now: Moment) -> bool {
+        self.with(|said| {
+            said.is_some_and(|(since, last)| {
+                last.saturating_since(since) >= self.threshold && now.saturating_since(last) <= self.gap
+            })
+        })
+    }
+
+    /// A poisoned lock only says that a thread panicked beside two numbers; they are whole.
+    fn with<T>(&self, look: impl FnOnce(&mut Option<(Moment, Moment)>) -> T) -> T {
+        look(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -106,6 +153,32 @@ mod tests {
             [false, false, true, true]
         );
         assert_eq!(connects.consecutive(), 4);
+    }
+
+    #[test]
+    fn busy_for_the_threshold_is_reported_until_somebody_is_served() {
+        let busy = BusyDetector::new(Duration::from_secs(2), Duration::from_secs(3));
+        assert!(!busy.lasts(at(0)));
+        for millis in [0, 1_000, 1_999] {
+            busy.busy(at(millis));
+            assert!(!busy.lasts(at(millis)), "{millis}");
+        }
+        busy.busy(at(2_000));
+        assert!(busy.lasts(at(2_000)) && busy.lasts(at(5_000)) && !busy.lasts(at(5_001)));
+        busy.over();
+        assert!(!busy.lasts(at(2_000)));
+        busy.busy(at(6_000));
+        assert!(!busy.lasts(at(6_000)), "the row begins anew");
+    }
+
+    #[test]
+    fn two_that_lie_far_apart_are_no_row() {
+        let busy = BusyDetector::new(Duration::from_secs(2), Duration::from_secs(3));
+        busy.busy(at(0));
+        busy.busy(at(3_001));
+        assert!(!busy.lasts(at(3_001)));
+        busy.busy(at(5_001));
+        assert!(busy.lasts(at(5_001)));
     }
 
     #[test]

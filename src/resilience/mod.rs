@@ -27,7 +27,7 @@ pub use breaker::{
 pub use budget::RetryBudget;
 pub use bulkhead::{Bulkhead, Full, Slot, Waiting};
 pub use deadline::Deadline;
-pub use detectors::{Activity, ConnectDetector, StallDetector};
+pub use detectors::{Activity, BusyDetector, ConnectDetector, StallDetector};
 pub use moment::Moment;
 pub use observer::{Observer, Silent};
 pub use retry::RetryPolicy;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::neighbour::Neighbour;
+pub use self::neighbour::Neighbour;
 use self::wire::{Heard, assert_clear, hear, request, stranger, with_body};
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::described::Operation;

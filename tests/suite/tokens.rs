@@ -68,6 +68,8 @@ async fn a_read_only_token_reads_what_it_names() {
         &["EVAL", "return 1", "0"],
         &["EVALSHA", "x", "0"],
         &["PUBLISH", "c", "m"],
+        &["PUBSUB", "CHANNELS"],
+        &["PUBSUB", "SHARDCHANNELS"],
         &["FLUSHALL"],
         &["INFO"],
         &["nosuchcommand"],

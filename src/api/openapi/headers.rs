@@ -112,6 +112,12 @@ const ASKED: &[Asked] = &[
         schema: anything,
     },
     Asked {
+        name: "Collective-Retry",
+        about: "`state`: a write that leaves the same state twice in a row, but not the same reply (`DEL`), is sent again when its reply is \
+                lost; the count in its answer may then be 0 although the effect is its own. Other commands are treated as without it.",
+        schema: || text().enum_values(Some(["state"])),
+    },
+    Asked {
         name: "Upstash-Encoding",
         about: "`base64`: every string of the answer is base64, so that it can be any bytes.",
         schema: || text().enum_values(Some(["base64"])),

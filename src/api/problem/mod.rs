@@ -95,12 +95,13 @@ struct Members {
 }
 
 impl Problem {
-    /// A problem of `code`; `detail` says what was wrong with this very request.
+    /// A problem of `code`; `detail` says what was wrong with this very request. Where the failure is not the caller's the outcome
+    /// is told (D1): that of the code, and nothing executed unless whoever makes the problem knows better.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             detail: detail.into(),
-            outcome: None,
+            outcome: outcome_of(code),
             attempts: None,
             retry_after: None,
             errors: Vec::new(),
@@ -260,6 +261,12 @@ pub fn example(code: Code) -> serde_json::Value {
     serde_json::to_value(Problem::example(code).document()).unwrap_or_default()
 }
 
+/// What a failure of this code tells of the outcome when nothing more is known: every answer of 5xx carries the word.
+pub fn outcome_of(code: Code) -> Option<Outcome> {
+    let row = code.row();
+    (row.status >= 500).then(|| row.outcome.unwrap_or(Outcome::NotExecuted))
+}
+
 /// Retry-After has whole seconds: rounded up, so that nobody comes too early.
 pub fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
@@ -401,6 +408,21 @@ mod tests {
             let row = code.row();
             assert_eq!(Problem::example(*code).retryable(), row.again == Again::Safely, "{}", row.code);
         }
+    }
+
+    #[test]
+    fn every_failure_that_is_not_the_callers_carries_the_outcome() {
+        for code in Code::ALL {
+            let problem = Problem::new(*code, "x");
+            let told = problem.error_response().headers().contains_key(&OUTCOME);
+            assert_eq!(told, problem.status_code().is_server_error(), "{}", code.row().code);
+            assert!(
+                code.row().outcome.is_none() || !told || problem.outcome == code.row().outcome,
+                "{}",
+                code.row().code
+            );
+        }
+        assert_eq!(Problem::new(Code::Internal, "x").outcome, Some(Outcome::NotExecuted));
     }
 
     #[test]

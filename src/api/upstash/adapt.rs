@@ -76,17 +76,21 @@ fn script(command: Command, at: usize, scripts: &Scripts, loads: bool) -> Adapte
     Adapted { command: with(&command, at, &rewritten.source), telling }
 }
 
-/// The names under which Redis knows scripts that were rewritten.
+/// The names under which Redis knows scripts that were rewritten. The command is built anew once, however many there are: a caller
+/// may name as many as fit into a body.
 fn names(command: Command, range: std::ops::Range<usize>, scripts: &Scripts) -> Command {
     if scripts.is_empty() {
         return command;
     }
     let arguments = command.arguments();
-    let end = range.end.min(arguments.len());
-    let known: Vec<(usize, String)> =
-        (range.start..end).filter_map(|at| Some((at, scripts.sent_as(arguments[at])?))).collect();
-    drop(arguments);
-    known.iter().fold(command, |command, (at, name)| with(&command, *at, name.as_bytes()))
+    let sent: Vec<Option<String>> =
+        (0..arguments.len()).map(|at| range.contains(&at).then(|| scripts.sent_as(arguments[at])).flatten()).collect();
+    if sent.iter().all(Option::is_none) {
+        drop(arguments);
+        return command;
+    }
+    let renamed = arguments.iter().zip(&sent).map(|(argument, name)| name.as_ref().map_or(*argument, String::as_bytes));
+    Command::of(&renamed.collect::<Vec<_>>())
 }
 
 /// The source of a function library without the flags Redis does not know.
@@ -113,6 +117,8 @@ fn with(command: &Command, at: usize, argument: &[u8]) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sent(call: &[&str]) -> Vec<String> {
@@ -130,6 +136,34 @@ mod tests {
     fn most_commands_are_sent_as_they_are() {
         for call in [&["get", "flushall"][..], &["EVAL", "return 1", "0"], &["scan", "0", "match", "withtype"]] {
             assert_eq!(sent(call), call);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_of_a_rewritten_script_is_replaced_and_no_other(
+            asked in prop::collection::vec(0_usize..4, 0..40),
+            alone in any::<bool>(),
+        ) {
+            let scripts = Scripts::default();
+            let source = |number: usize| format!("#!lua flags=allow-key-locking\nreturn {number}");
+            let known: Vec<String> =
+                (0..3).map(|number| scripts.rewrite(source(number).as_bytes()).expect("a flag").original_name).collect();
+            let name = |choice: usize| known.get(choice).map_or("0123456789012345678901234567890123456789", String::as_str);
+            let words: Vec<&str> = match alone {
+                true => ["EVALSHA", name(0), "1"].into_iter().chain(asked.iter().map(|choice| name(*choice))).collect(),
+                false => ["script", "exists"].into_iter().chain(asked.iter().map(|choice| name(*choice))).collect(),
+            };
+            let named = if alone { 1..2 } else { 2..words.len() };
+            let expected: Vec<String> = words.iter().enumerate().map(|(at, word)| {
+                let sent = scripts.sent_as(word.as_bytes()).filter(|_| named.contains(&at));
+                sent.unwrap_or_else(|| (*word).to_owned())
+            }).collect();
+            let command = Command::of(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
+            let adapted = adapt(command, &scripts).command;
+            let sent: Vec<String> =
+                adapted.arguments().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            prop_assert_eq!(sent, expected);
         }
     }
 

@@ -14,11 +14,13 @@ use super::arguments::{Limits, Sink};
 use super::error::DialectError;
 use super::path;
 use super::reply::Encoding;
+use crate::redis::catalogue::Class;
 use crate::redis::{Command, CommandBuilder};
 use crate::resilience::Deadline;
 use crate::security::{Principal, SendCommands};
 
 const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
+const RETRY: HeaderName = HeaderName::from_static("collective-retry");
 const FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
 
 /// A caller who is known and may send commands; nothing of the request's body has been read.
@@ -33,7 +35,29 @@ pub(super) struct Ask {
     pub(super) visitor: Visitor,
     pub(super) deadline: Deadline,
     pub(super) encoding: Encoding,
+    pub(super) retry: Retry,
     pub(super) body: Bytes,
+}
+
+/// What the caller wants of a write whose reply was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// The truth about it.
+    #[default]
+    Safe,
+    /// Its effect, whatever the reply says that a repetition gets (D3).
+    State,
+}
+
+impl Retry {
+    /// The command, sent again as a write with a stable reply is if its caller only wants its effect and twice in a row leaves the
+    /// same. What counts or decides by what it finds is never sent again, whatever the caller wants.
+    pub(super) fn allow(self, command: Command) -> Command {
+        match (self, command.class()) {
+            (Self::State, Class::Unstable) => command.with_class(Class::Idempotent),
+            _ => command,
+        }
+    }
 }
 
 /// Which response formats a route knows.
@@ -63,10 +87,11 @@ impl Visitor {
     ) -> Result<Ask, DialectError> {
         let encoding = encoding(request)?;
         check_format(request, formats)?;
+        let retry = retry(request)?;
         let settings = &self.worker.shared.settings;
         let read = body::read(request, payload, settings.body_bytes, settings.body_timeout, self.allowance);
         let (body, deadline) = read.await?;
-        Ok(Ask { visitor: self, deadline, encoding, body })
+        Ok(Ask { visitor: self, deadline, encoding, retry, body })
     }
 
     /// The bounds on what a body may hold.
@@ -81,6 +106,16 @@ fn encoding(request: &HttpRequest) -> Result<Encoding, DialectError> {
         None => Ok(Encoding::Text),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"base64") => Ok(Encoding::Base64),
         Some(_) => Err(DialectError::bad_header("ERR Upstash-Encoding must be base64, or absent")),
+    }
+}
+
+fn retry(request: &HttpRequest) -> Result<Retry, DialectError> {
+    match caller::single(request, &RETRY, "Collective-Retry")? {
+        None => Ok(Retry::Safe),
+        Some(value) if value.as_bytes() == b"state" => Ok(Retry::State),
+        Some(_) => Err(DialectError::bad_header(
+            "ERR Collective-Retry must be state, or absent: with it, a write that leaves the same state twice in a row is sent again when its reply is lost",
+        )),
     }
 }
 
@@ -117,5 +152,35 @@ impl Builder {
 impl Sink for Builder {
     fn argument(&mut self, bytes: &[u8]) {
         self.0.get_or_insert_with(|| CommandBuilder::with_capacity(USUAL_ARGUMENTS, USUAL_BYTES)).push(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_leaves_the_same_state_twice_in_a_row_is_sent_again_for_it() {
+        let class = |retry: Retry, call: &str| {
+            let words: Vec<&[u8]> = call.split(' ').map(str::as_bytes).collect();
+            retry.allow(Command::of(&words)).class()
+        };
+        for call in ["DEL k", "SADD s a", "EXPIRE k 10", "LREM k 0 v", "COPY a b REPLACE", "ZADD z 1 m"] {
+            assert_eq!(class(Retry::State, call), Class::Idempotent, "{call}");
+            assert_eq!(class(Retry::Safe, call), Class::Unstable, "{call}");
+        }
+        for call in [
+            "GET k",
+            "SET k v",
+            "INCR n",
+            "SET k v NX",
+            "EXPIRE k 10 NX",
+            "LREM k 1 v",
+            "EVAL x 0",
+            "FLUSHDB",
+            "NOSUCH",
+        ] {
+            assert_eq!(class(Retry::State, call), class(Retry::Safe, call), "{call}");
+        }
     }
 }

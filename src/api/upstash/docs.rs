@@ -26,8 +26,9 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("FCALL_RO", "a function that writes is refused in Redis' words, not in the hosted service's"),
     ("FLUSHALL", "runs as `FLUSHDB`: callers have one logical database"),
     ("FUNCTION|DUMP", MORE),
+    ("FUNCTION|FLUSH", "the hosted service has it; here the service's own functions stand beside the callers'"),
     ("FUNCTION|LOAD", "the flag `allow-key-locking` in `register_function` is taken off, since Redis does not know it"),
-    ("FUNCTION|RESTORE", MORE),
+    ("HOST:", ENDS),
     ("HSETEX", OLD),
     ("HGETDEL", OLD),
     ("HGETEX", OLD),
@@ -37,6 +38,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("MONITOR", "refused at `/monitor`, too: it would show every caller's keys and values"),
     ("MULTI", "send the commands to `/multi-exec`"),
     ("OBJECT", MORE),
+    ("POST", ENDS),
     ("PSUBSCRIBE", "only as the endpoint `/psubscribe/{pattern}`, never as a command; for read-only tokens, too"),
     (
         "SCAN",
@@ -62,6 +64,7 @@ const SCRIPTS: &str = "the flag `allow-key-locking` is taken off, since Redis do
 const NAMES: &str = "takes the SHA-1 of the text as the caller wrote it, also where a flag was taken off; after a restart of this service \
                      `NOSCRIPT` asks for the text again";
 const MORE: &str = "here in addition: not in the hosted service's reference";
+const ENDS: &str = "no command: Redis ends the connection of whoever sends it, as it takes it for a browser's request";
 const OLD: &str = "needs a server that has it, else Redis' own error, word for word";
 
 const INTRODUCTION: &str = "\
@@ -96,13 +99,17 @@ as `_token`; the `Authorization` header wins.
 | a discarded transaction | 400 with the error of the first command Redis would not queue; 403, 413, 503, 507 where that is the reason. Nothing ran |
 | a transaction while Redis is full | discarded, even a `DEL`: Redis queues nothing then. Send the `DEL` alone |
 | `Idempotency-Key` | on `POST /` with one command that writes, names its keys at fixed places and has at most 7500 words: it happens once, and its reply is told again for a day. 422 for other commands and on every other route; `/pipeline` and `/multi-exec` have too many replies to remember |
+| `Collective-Retry: state` | on `POST /` and in the path: a write that leaves the same state twice in a row, but not the same reply (`DEL`, `SADD`, `EXPIRE`, see [commands](commands.md)), is sent again behind a fence when its reply is lost; the count it is answered with may then be 0 although the effect is its own. Without meaning, and so ignored, for commands that count or decide, which are never sent again, for reads and stable writes, which are anyway, and in `/pipeline` and `/multi-exec`; an `Idempotency-Key` does more. 400 for any other value, on every route |
 | `X-Request-Timeout-Ms` | the caller's deadline, honoured on every route |
 | limits | bytes a body and an argument, commands a list: `limits.*` of the configuration |
+| a reply nested more than 95 levels deep | 413 with `Collective-Outcome: executed`: the command has run |
+| a script without end | is ended after some seconds, unless it has written: then its only end is the server's |
 | subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |
 | who may subscribe | every token, read-only ones included: it changes nothing. A pattern shows the names of channels in use |
 | scripts that name undeclared keys | possible, as on Redis |
 | tokens | root, full and read-only, configured as SHA-256 digests |
-| keys that begin with `collective:` | refused: they are the service's own. `FLUSHDB` removes them with all others; the service makes them anew |
+| keys and channels that begin with `collective:` | refused: they are the service's own, also behind a `BY` or `GET` pattern of `SORT` that may become one (`c*`, `*`). `FLUSHDB` removes the keys with all others; the service makes them anew |
+| functions and libraries that begin with `collective_v`, in any case | refused to load, delete and call, for root, too: leases, limiters and counters run in them |
 | commands in no table below | passed on to Redis as writes that are never repeated; its own error if it does not know them |
 
 ## Command by command

@@ -14,12 +14,12 @@ use super::super::body::BodyError;
 use super::super::caller::TurnedAway;
 use super::super::envelope::OUTCOME;
 use super::super::idempotency;
-use super::super::problem::{CHALLENGE, Code, failure_code, failure_detail, gateway_code, whole_seconds};
+use super::super::problem::{CHALLENGE, Code, failure_code, failure_detail, gateway_code, outcome_of, whole_seconds};
 use super::super::report::Failed;
 use super::arguments::{ArgumentError, StatusHint};
 use super::{JSON, reply};
 use crate::redis::catalogue::{self, Lane};
-use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, ServerError, meaning};
+use crate::redis::{self, Command, ErrorKind, Meaning, Objection, Outcome, Reserved, ServerError, meaning};
 use crate::resources::Failure;
 use crate::security::{Principal, Unauthenticated};
 
@@ -50,7 +50,7 @@ enum Fault {
     Bad,
     /// It is too large.
     TooLarge,
-    /// It names a key of the service's own.
+    /// It reaches for something of the service's own.
     Reserved,
     /// The caller lacks a right.
     Forbidden,
@@ -59,7 +59,10 @@ enum Fault {
 /// Lets a command pass, or says why it must not be sent for this caller.
 pub fn check(command: &Command, principal: Principal) -> Result<(), Refusal> {
     if let Some(objection) = command.objection() {
-        let fault = if objection == Objection::ReservedKey { Fault::Reserved } else { Fault::Bad };
+        let fault = match objection {
+            Objection::Reserved(_) | Objection::Refused(catalogue::Refusal::Functions) => Fault::Reserved,
+            Objection::NotAName | Objection::Refused(_) => Fault::Bad,
+        };
         return Err(Refusal { text: objection_text(objection, command), fault });
     }
     if principal.may_run(command) { Ok(()) } else { Err(Refusal { text: denial(command), fault: Fault::Forbidden }) }
@@ -75,15 +78,17 @@ fn denial(command: &Command) -> String {
 }
 
 impl DialectError {
+    /// Where the failure is not the caller's the outcome is told (D1): nothing executed, unless whoever makes it knows better.
     fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), outcome: None, retry_after: None, allow: None, code: None, attempts: None }
+        let outcome = status.is_server_error().then_some(Outcome::NotExecuted);
+        Self { status, text: text.into(), outcome, retry_after: None, allow: None, code: None, attempts: None }
     }
 
     /// What is refused on both surfaces alike, in this one's words.
     pub fn of_code(code: Code, detail: &str, allow: Option<&'static str>) -> Self {
         let status = StatusCode::from_u16(code.row().status).unwrap_or(StatusCode::BAD_REQUEST);
         let told = status.is_server_error().then_some(code);
-        Self { allow, code: told, ..Self::new(status, format!("ERR {detail}")) }
+        Self { allow, code: told, outcome: outcome_of(code), ..Self::new(status, format!("ERR {detail}")) }
     }
 
     /// Refused before Redis was asked.
@@ -177,8 +182,7 @@ impl DialectError {
 
     /// A channel of the service's own.
     pub fn reserved_channel() -> Self {
-        let text = "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
-        Self::not_executed(StatusCode::FORBIDDEN, text)
+        Self::not_executed(StatusCode::FORBIDDEN, RESERVED_CHANNEL)
     }
 
     /// Turned away for want of room, or of time to live; worth asking again.
@@ -232,6 +236,9 @@ fn word(code: Code) -> &'static str {
     }
 }
 
+const RESERVED_CHANNEL: &str =
+    "NOPERM channels that begin with 'collective:' belong to the service: choose another name";
+
 /// The documented texts for what is not allowed.
 fn objection_text(objection: Objection, command: &Command) -> String {
     let name = command.spec().name;
@@ -241,15 +248,32 @@ fn objection_text(objection: Objection, command: &Command) -> String {
             "ERR a command's name, and its subcommand's, is printable ASCII without spaces: send each argument by itself"
                 .to_owned()
         }
-        Objection::ReservedKey => {
-            "NOPERM keys that begin with 'collective:' belong to the service: choose another name".to_owned()
-        }
+        Objection::Reserved(what) => reserved_text(what).to_owned(),
         Objection::Refused(catalogue::Refusal::SharedConnection) => {
             format!("ERR Command \"{command}\" is not allowed in REST or it has a special context path")
+        }
+        Objection::Refused(reason @ catalogue::Refusal::Functions) => {
+            format!("NOPERM {command} {subcommand} is not available: {}", reason.as_str())
+        }
+        Objection::Refused(reason @ (catalogue::Refusal::Repetitions | catalogue::Refusal::Merges)) => {
+            format!("ERR '{command}' asks for too much: {}", reason.as_str())
         }
         Objection::Refused(reason) => {
             let space = if subcommand.is_empty() { "" } else { " " };
             format!("ERR Command is not available: '{command}{space}{subcommand}': {}", reason.as_str())
+        }
+    }
+}
+
+fn reserved_text(what: Reserved) -> &'static str {
+    match what {
+        Reserved::Key => "NOPERM keys that begin with 'collective:' belong to the service: choose another name",
+        Reserved::Pattern => {
+            "NOPERM keys that begin with 'collective:' belong to the service, and this pattern may become one: let it begin otherwise"
+        }
+        Reserved::Channel => RESERVED_CHANNEL,
+        Reserved::Function => {
+            "NOPERM functions and libraries that begin with 'collective_v' belong to the service: choose another name"
         }
     }
 }
@@ -364,5 +388,22 @@ impl From<TurnedAway> for DialectError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ERR the application has no state")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_that_is_not_the_callers_carries_the_outcome() {
+        for code in Code::ALL {
+            let response = DialectError::of_code(*code, "x", None).error_response();
+            let told = response.headers().get(&OUTCOME).and_then(|value| value.to_str().ok());
+            assert_eq!(told, outcome_of(*code).map(Outcome::as_str), "{}", code.row().code);
+            assert_eq!(told.is_some(), response.status().is_server_error(), "{}", code.row().code);
+        }
+        let misassembled = DialectError::from(TurnedAway::Misassembled).error_response();
+        assert_eq!(misassembled.headers().get(&OUTCOME).map(HeaderValue::as_bytes), Some(&b"not_executed"[..]));
     }
 }

@@ -107,7 +107,7 @@ const PATH: &str = "`/{command}/{argument}/...`: further segments are arguments,
 
 fn one(entry: Entry) -> Entry {
     entry
-        .shared(&["Upstash-Encoding"])
+        .shared(&["Collective-Retry", "Upstash-Encoding"])
         .json_body::<Command>(Required::True, json!(["SET", "example", "value"]))
         .json::<CommandResult>(200, "What Redis answered", &[TOKEN, "Idempotency-Replayed"], json!({ "result": "OK" }))
 }
@@ -125,7 +125,7 @@ fn path(method: HttpMethod, id: &str, summary: &'static str, order: u16) -> Entr
     let entry = Entry::new(method, "/{command}", id, summary)
         .order(order)
         .parameter(name("command", "The command's name.", "dbsize"))
-        .shared(&["Upstash-Encoding"]);
+        .shared(&["Collective-Retry", "Upstash-Encoding"]);
     match is_head {
         true => entry.empty(200, "It was run", &[TOKEN]),
         false => entry.json::<CommandResult>(200, "What Redis answered", &[TOKEN], json!({ "result": 1 })),

@@ -72,7 +72,8 @@ pub(super) async fn in_path(
 /// Asks Redis, and memory if that fails and the caller allows it.
 async fn answer(command: Command, ask: &Ask, headers: &HeaderMap) -> Result<HttpResponse, DialectError> {
     check(&command, ask.visitor.principal)?;
-    let adapted = adapt(command, &ask.visitor.worker.shared.scripts);
+    let Adapted { command, telling } = adapt(command, &ask.visitor.worker.shared.scripts);
+    let adapted = Adapted { command: ask.retry.allow(command), telling };
     let recall = stale::recall(&adapted.command, ask, headers);
     let told = run(&adapted, ask).await;
     match recall {

@@ -1,5 +1,6 @@
 //! What a shared connection must never carry: each would change the state of a connection that others use. `PING` and
-//! `ECHO` are the exceptions.
+//! `ECHO` are the exceptions. `POST` and `HOST:` are no commands (no `COMMAND` lists them), but how a browser's request would
+//! begin: against such requests Redis ends the connection that says one of them, with everybody's calls on it.
 
 use super::Spec;
 use super::row::{ALL, NONE, UNKNOWN_KEYS, flags, read, session};
@@ -33,9 +34,11 @@ pub(super) const ROWS: &[Spec] = &[
     read("ECHO", 2, NONE, flags!(loading stale fast), "1.0.0"),
     session("EXEC", 1, NONE, flags!(noscript loading stale skip_slowlog), "1.2.0").never(),
     session("HELLO", -1, NONE, flags!(noscript loading stale fast no_auth allow_busy), "6.0.0").never(),
+    session("HOST:", -1, NONE, flags!(), "3.2.7").never(),
     session("MONITOR", 1, UNKNOWN_KEYS, flags!(admin noscript loading stale), "1.0.0").never(),
     session("MULTI", 1, NONE, flags!(noscript loading stale fast allow_busy), "1.2.0").never(),
     read("PING", -1, NONE, flags!(fast), "1.0.0"),
+    session("POST", -1, NONE, flags!(), "3.2.7").never(),
     session("QUIT", -1, NONE, flags!(noscript loading stale fast no_auth allow_busy), "1.0.0").never(),
     session("READONLY", 1, NONE, flags!(loading stale fast), "3.0.0").never(),
     session("READWRITE", 1, NONE, flags!(loading stale fast), "3.0.0").never(),

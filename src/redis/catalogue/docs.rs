@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::row::{Access, Spec};
-use super::{FAMILIES, Rule};
+use super::{FAMILIES, Rule, cost};
 
 const INTRODUCTION: &str = "\
 # Commands
@@ -19,8 +19,8 @@ Redis as a non-idempotent write.
 | arity | number of arguments with the name (and the subcommand); `-3` means at least three |
 | lane | the breaker the command is accounted under, `read` or `write` |
 | retry class | what may be done when the command was sent and its reply never came, see below. A `*` marks a class that depends on the arguments |
-| weight | `heavy` commands touch data of any size or run scripts: they have a connection of their own and do not count as slow calls. A scan marked `*` is heavy when its `COUNT` is above 1000, and so is a batch of more than 1000 commands, or of more than 1 MiB |
-| access | `open` to every credential that reaches the keys; a scope the credential must have; or `never`, since it would break a shared connection or the server |
+| weight | `heavy` commands touch data of any size or run scripts: they have a connection of their own and do not count as slow calls. Marked `*`, a call is heavy when a number in it makes it so: a scan or choice of more than 1000, `PFCOUNT` of more than 1000 keys, `MEMORY USAGE` with more than 1000 samples or all, an offset past 64 MiB. So is a batch of more than 1000 commands, or of more than 1 MiB |
+| access | `open` to every credential that reaches the keys; a scope the credential must have; or `never`, since it would break a shared connection, the server or the service itself |
 
 ## What happens when a reply is lost
 
@@ -48,6 +48,9 @@ A pipeline is sent again only if every command in it is a read.
 Arguments change a class: `SET` is idempotent, `SET … NX` conditional; `SORT` reads until it gets a `STORE`; a `*STORE` command
 whose destination is one of its sources is non-idempotent; `XREAD` with `BLOCK` is refused. `COPY … DB`, like `SELECT`, `MOVE` and
 `SWAPDB`, would leave the logical database and is never run.
+
+A few calls do as much as a number in them says, while everyone waits. `SRANDMEMBER`, `HRANDFIELD`, `ZRANDMEMBER` and `VRANDMEMBER`
+with a count below -1000, and `PFCOUNT` of more than 5000 keys, are refused.
 ";
 
 /// The whole document.
@@ -68,9 +71,9 @@ pub fn markdown() -> String {
 
 fn row(document: &mut String, spec: &Spec) {
     let name = spec.name.replace('|', " ");
-    let scans = matches!(spec.rule, Rule::Scan { .. });
-    let varies = if scans || spec.rule == Rule::Fixed { "" } else { " *" };
-    let more = if scans { " *" } else { "" };
+    let weighs = cost::varies(spec.rule);
+    let varies = if spec.rule == Rule::Fixed || weighs && spec.rule != Rule::BitField { "" } else { " *" };
+    let more = if weighs { " *" } else { "" };
     let (lane, class, weight) = (spec.lane.as_str(), spec.class.as_str(), spec.weight.as_str());
     let access = match spec.access {
         Access::Open => "open".to_owned(),

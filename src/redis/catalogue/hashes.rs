@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Spec] = &[
     unstable("HPEXPIREAT", -6, KEY, flags!(write fast), "7.4.0").by(Rule::ConditionalWith(EXPIRY_CONDITIONS)),
     read("HPEXPIRETIME", -5, KEY, flags!(readonly fast), "7.4.0"),
     read("HPTTL", -5, KEY, flags!(readonly fast), "7.4.0"),
-    read("HRANDFIELD", -2, KEY, flags!(readonly), "6.2.0"),
+    read("HRANDFIELD", -2, KEY, flags!(readonly), "6.2.0").by(Rule::Choice),
     read("HSCAN", -3, KEY, flags!(readonly), "2.8.0").by(Rule::Scan { options: 3 }),
     unstable("HSET", -4, KEY, flags!(write denyoom fast), "2.0.0"),
     unstable("HSETEX", -6, KEY, flags!(write denyoom fast), "8.0.0").by(Rule::ConditionalWith(FIELD_CONDITIONS)),

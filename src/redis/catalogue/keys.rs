@@ -163,8 +163,17 @@ pub(super) struct SortOptions {
     pub(super) destination: Option<usize>,
     /// `BY` or `GET` looks into other keys.
     pub(super) patterns: bool,
+    /// Positions of what stands behind `BY` and `GET`.
+    pattern_positions: Vec<usize>,
     /// An option was not understood.
     pub(super) unknown: bool,
+}
+
+/// Calls `visit` with each pattern behind `BY` or `GET` of a `SORT` or `SORT_RO`.
+pub fn sort_patterns(args: &(impl Arguments + ?Sized), visit: &mut impl FnMut(&[u8])) {
+    for at in sort_options(args).pattern_positions {
+        args.at(at).into_iter().for_each(&mut *visit);
+    }
 }
 
 /// Walks the options of `SORT` and `SORT_RO`.
@@ -180,10 +189,12 @@ pub(super) fn sort_options(args: &(impl Arguments + ?Sized)) -> SortOptions {
                 2
             }
             () if is_word(word, "BY") => {
+                found.pattern_positions.push(at + 1);
                 found.patterns |= args.at(at + 1).is_some_and(|pattern| pattern.contains(&b'*'));
                 2
             }
             () if is_word(word, "GET") => {
+                found.pattern_positions.push(at + 1);
                 found.patterns |= args.at(at + 1) != Some(b"#");
                 2
             }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `row` | one row and its words |
 //! | `refine` | how arguments change the class, or forbid the call |
+//! | `cost` | what a number among the arguments makes of the cost, and its bounds |
 //! | `keys` | where keys and channels are |
 //! | `docs` | the table as a document |
 //! | `acl` | the table as an access list of Redis |
@@ -18,6 +19,7 @@
 //! asked for, never repeated, its keys unnameable. A rule errs on the side of "do not repeat".
 
 mod acl;
+mod cost;
 mod docs;
 mod keys;
 mod refine;
@@ -45,9 +47,10 @@ mod time_series;
 mod vectors;
 
 pub use acl::{AclOptions, SERVICE_USER, UnfitUser, acl};
+pub use cost::{MERGED_MOST, SCANS_MUCH, weight_of};
 pub use docs::markdown;
-pub use keys::{KeysUnknown, channel_positions, key_positions};
-pub use refine::{Condition, Refusal, Rule, SCANS_MUCH, class_of, refusal, weight_of};
+pub use keys::{KeysUnknown, channel_positions, key_positions, sort_patterns};
+pub use refine::{Condition, Refusal, Rule, class_of, refusal};
 pub use row::{Access, Class, Keys, Lane, Spec, Special, UNKNOWN, Weight};
 
 /// The arguments of one call, the command's name at index 0.

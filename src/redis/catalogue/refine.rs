@@ -1,12 +1,12 @@
-//! What the arguments change: the retry class of a call, and whether it may run at all.
+//! What the arguments change: the retry class of a call, and whether it may run at all. What it may cost is told in `cost`.
 //!
 //! A row of the table carries at most one [`Rule`], so the common command costs one comparison. Where an option is not
 //! understood the answer is the cautious one: nothing becomes safe to repeat by being unknown. Words that happen to be
 //! values (a member called `NX`) may make a call look conditional; that only forbids a retry.
 
 use super::keys::{any_word, each, geo_destinations, sort_options, stream_options};
-use super::row::{Access, Class, Keys, Spec, Special, Weight};
-use super::{Arguments, is_word};
+use super::row::{Access, Class, Keys, Spec, Special};
+use super::{Arguments, cost, is_word};
 
 /// Options of the `EXPIRE` family.
 pub(super) const EXPIRY_CONDITIONS: Condition = Condition { from: 3, words: &["NX", "XX", "GT", "LT"] };
@@ -72,6 +72,17 @@ pub enum Rule {
         /// Position of the first option.
         options: usize,
     },
+    /// `SRANDMEMBER` and its like: a count below zero allows repetitions, so it alone decides how many are chosen.
+    Choice,
+    /// `PFCOUNT` merges every key it names, the same one again and again if need be.
+    Merge,
+    /// `MEMORY USAGE … SAMPLES` looks at as many elements as it says; 0 is all of them.
+    Samples,
+    /// A value becomes as long as the offset at position 2 says, which is in units of so many bits.
+    Offset {
+        /// Bits.
+        unit: u64,
+    },
 }
 
 /// Why a call must not be sent, whoever asks.
@@ -85,6 +96,12 @@ pub enum Refusal {
     Server,
     /// It would reach into another logical database.
     OtherDatabase,
+    /// It would replace or remove the functions that the service itself runs.
+    Functions,
+    /// It would choose more than [`super::SCANS_MUCH`] times, repetitions included.
+    Repetitions,
+    /// It would merge more than [`super::MERGED_MOST`] keys.
+    Merges,
 }
 
 impl Refusal {
@@ -95,6 +112,15 @@ impl Refusal {
             Refusal::SharedConnection => "it changes a connection that other callers share",
             Refusal::Server => "it concerns the Redis server itself",
             Refusal::OtherDatabase => "it reaches into another logical database",
+            Refusal::Functions => {
+                "it would take the service's own functions along: use FUNCTION LOAD and FUNCTION DELETE, one library at a time"
+            }
+            Refusal::Repetitions => {
+                "a count may not be below -1000, since all that is repeated is made while everyone waits: ask for fewer at a time"
+            }
+            Refusal::Merges => {
+                "it may name 5000 keys at most, since all are merged while everyone waits: merge them with PFMERGE first"
+            }
         }
     }
 }
@@ -102,7 +128,9 @@ impl Refusal {
 /// The retry class of this very call.
 pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
     match spec.rule {
-        Rule::Fixed | Rule::Scan { .. } => spec.class,
+        Rule::Fixed | Rule::Scan { .. } | Rule::Choice | Rule::Merge | Rule::Samples | Rule::Offset { .. } => {
+            spec.class
+        }
         Rule::ConditionalWith(Condition { from, words }) => {
             let conditional = (from..args.count()).any(|at| args.at(at).is_some_and(|word| is_any(word, words)));
             if conditional { Class::Conditional } else { spec.class }
@@ -128,49 +156,31 @@ pub fn class_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Class {
     }
 }
 
-/// A scan that asks for more than this at once is heavy.
-pub const SCANS_MUCH: i64 = 1000;
-
-/// How much this very call may cost.
-pub fn weight_of(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Weight {
-    match spec.rule {
-        Rule::Scan { options } if scans_much(args, options) => Weight::Heavy,
-        _ => spec.weight,
-    }
-}
-
 /// Whether, and why, this call must not be sent at all. Scopes are not looked at.
 pub fn refusal(spec: &Spec, args: &(impl Arguments + ?Sized)) -> Option<Refusal> {
     if spec.access == Access::Never {
-        return Some(reason(spec.class));
+        return Some(reason(spec));
     }
     match spec.rule {
         Rule::StreamRead | Rule::SeriesRead if class_of(spec, args) == Class::Blocking => Some(Refusal::Blocking),
         Rule::Copy if copy_options(args).any(|word| is_word(word, "DB")) => Some(Refusal::OtherDatabase),
-        _ => None,
+        _ => cost::excess(spec, args),
     }
 }
 
 /// The reason follows from the class; a data command that is never open (`MOVE`, `SWAPDB`) leaves the database.
-const fn reason(class: Class) -> Refusal {
-    match class {
+fn reason(spec: &Spec) -> Refusal {
+    match spec.class {
+        Class::Admin if spec.name.starts_with("FUNCTION|") => Refusal::Functions,
         Class::Blocking => Refusal::Blocking,
         Class::ConnectionState => Refusal::SharedConnection,
-        Class::Admin => Refusal::Server,
-        Class::Read | Class::Idempotent | Class::Unstable | Class::Conditional | Class::NonIdempotent => {
-            Refusal::OtherDatabase
-        }
+        Class::Admin | Class::Read => Refusal::Server,
+        Class::Idempotent | Class::Unstable | Class::Conditional | Class::NonIdempotent => Refusal::OtherDatabase,
     }
 }
 
 fn if_else(condition: bool, yes: Class, no: Class) -> Class {
     if condition { yes } else { no }
-}
-
-fn scans_much(args: &(impl Arguments + ?Sized), options: usize) -> bool {
-    let counts = (options + 1..args.count()).filter(|at| is_word_at(args, at - 1, "COUNT"));
-    // What is no number is Redis' to refuse.
-    counts.into_iter().any(|at| number(args, at).is_none_or(|count| count > SCANS_MUCH))
 }
 
 fn set(args: &(impl Arguments + ?Sized)) -> Class {
@@ -279,11 +289,11 @@ fn is_any(word: &[u8], known: &[&str]) -> bool {
     known.iter().any(|known| is_word(word, known))
 }
 
-fn is_word_at(args: &(impl Arguments + ?Sized), at: usize, word: &str) -> bool {
+pub(super) fn is_word_at(args: &(impl Arguments + ?Sized), at: usize, word: &str) -> bool {
     args.at(at).is_some_and(|argument| is_word(argument, word))
 }
 
-fn number(args: &(impl Arguments + ?Sized), at: usize) -> Option<i64> {
+pub(super) fn number(args: &(impl Arguments + ?Sized), at: usize) -> Option<i64> {
     std::str::from_utf8(args.at(at)?).ok()?.parse().ok()
 }
 
@@ -431,11 +441,24 @@ mod tests {
         assert_eq!(refused("Select 1"), Some(Refusal::SharedConnection));
         assert_eq!(refused("debug sleep 1"), Some(Refusal::Server));
         assert_eq!(refused("config set a b"), Some(Refusal::Server));
+        assert_eq!(refused("lolwut version 6 1000 1000"), Some(Refusal::Server));
         assert_eq!(refused("cluster reset"), Some(Refusal::Server));
         assert_eq!(refused("swapdb 0 1"), Some(Refusal::OtherDatabase));
         assert_eq!(refused("move k 1"), Some(Refusal::OtherDatabase));
         assert_eq!(refused("copy a b db 1"), Some(Refusal::OtherDatabase));
         assert_eq!(refused("copy a db replace"), None);
+        assert_eq!(refused("function flush"), Some(Refusal::Functions));
+        assert_eq!(refused("function restore x flush"), Some(Refusal::Functions));
+        assert_eq!(refused("function kill"), None);
+    }
+
+    /// No server lists these words, so no table of one can remind us of them.
+    #[test]
+    fn what_redis_ends_a_connection_for_is_refused_in_any_case() {
+        for call in ["post", "POST", "PoSt / HTTP/1.1", "host:", "Host: localhost", "HOST: x"] {
+            assert_eq!(refused(call), Some(Refusal::SharedConnection), "{call}");
+        }
+        assert_eq!(refused("host x"), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Scripts and functions. A script may do anything, so it is `once`, heavy, and needs a scope; what changes the code
-//! others run needs `admin`.
+//! others run needs `admin`. What changes all libraries at once is never open: the service's own is among them.
 
 use super::row::{COUNT_2, NONE, UNKNOWN_KEYS, admin, conditional, flags, once, read, session, stable};
 use super::{Rule, Spec};
@@ -39,14 +39,14 @@ pub(super) const ROWS: &[Spec] = &[
     once("FUNCTION", -2, UNKNOWN_KEYS, flags!(), "7.0.0").container().scope("admin"),
     admin("FUNCTION|DELETE", 3, NONE, flags!(write noscript), "7.0.0").scope("admin"),
     read("FUNCTION|DUMP", 2, NONE, flags!(noscript), "7.0.0").heavy().scope("scripts"),
-    admin("FUNCTION|FLUSH", -2, NONE, flags!(write noscript), "7.0.0").heavy().scope("admin"),
+    admin("FUNCTION|FLUSH", -2, NONE, flags!(write noscript), "7.0.0").heavy().never(),
     read("FUNCTION|HELP", 2, NONE, flags!(loading stale), "7.0.0").scope("scripts"),
     admin("FUNCTION|KILL", 2, NONE, flags!(noscript allow_busy), "7.0.0").scope("admin"),
     read("FUNCTION|LIST", -2, NONE, flags!(noscript), "7.0.0").scope("scripts"),
     conditional("FUNCTION|LOAD", -3, NONE, flags!(write denyoom noscript), "7.0.0")
         .scope("admin")
         .by(Rule::FunctionLoad),
-    admin("FUNCTION|RESTORE", -3, NONE, flags!(write denyoom noscript), "7.0.0").heavy().scope("admin"),
+    admin("FUNCTION|RESTORE", -3, NONE, flags!(write denyoom noscript), "7.0.0").heavy().never(),
     read("FUNCTION|STATS", 2, NONE, flags!(noscript allow_busy), "7.0.0").scope("scripts"),
     once("SCRIPT", -2, UNKNOWN_KEYS, flags!(), "2.6.0").container().scope("admin"),
     session("SCRIPT|DEBUG", 3, NONE, flags!(noscript), "3.2.0").never(),

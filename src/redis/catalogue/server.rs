@@ -1,8 +1,8 @@
 //! Server administration. What changes or stops the server is never open; what only reveals it needs the scope
-//! `admin`, and what reveals its settings and users `server`.
+//! `admin`, and what reveals its settings and users `server`. `LOLWUT` draws for as long as its numbers say, and nobody needs it.
 
-use super::Spec;
 use super::row::{NONE, SECOND, UNKNOWN_KEYS, admin, flags, once, read};
+use super::{Rule, Spec};
 
 /// Server, sorted by name.
 pub(super) const ROWS: &[Spec] = &[
@@ -63,14 +63,14 @@ pub(super) const ROWS: &[Spec] = &[
     admin("LATENCY|HISTORY", 3, NONE, flags!(admin noscript loading stale), "2.8.13").never(),
     admin("LATENCY|LATEST", 2, NONE, flags!(admin noscript loading stale), "2.8.13").never(),
     admin("LATENCY|RESET", -2, NONE, flags!(admin noscript loading stale), "2.8.13").never(),
-    read("LOLWUT", -1, NONE, flags!(readonly fast), "5.0.0"),
+    read("LOLWUT", -1, NONE, flags!(readonly fast), "5.0.0").heavy().never(),
     admin("MEMORY", -2, UNKNOWN_KEYS, flags!(), "4.0.0").container().never(),
     admin("MEMORY|DOCTOR", 2, NONE, flags!(), "4.0.0").never(),
     admin("MEMORY|HELP", 2, NONE, flags!(loading stale), "4.0.0").never(),
     admin("MEMORY|MALLOC-STATS", 2, NONE, flags!(), "4.0.0").never(),
     admin("MEMORY|PURGE", 2, NONE, flags!(), "4.0.0").never(),
     admin("MEMORY|STATS", 2, NONE, flags!(), "4.0.0").never(),
-    read("MEMORY|USAGE", -3, SECOND, flags!(readonly), "4.0.0"),
+    read("MEMORY|USAGE", -3, SECOND, flags!(readonly), "4.0.0").by(Rule::Samples),
     admin("MODULE", -2, UNKNOWN_KEYS, flags!(), "4.0.0").container().never(),
     admin("MODULE|HELP", 2, NONE, flags!(loading stale), "5.0.0").never(),
     admin("MODULE|LIST", 2, NONE, flags!(admin noscript), "4.0.0").never(),

@@ -18,7 +18,7 @@ pub(super) const ROWS: &[Spec] = &[
     read("SMISMEMBER", -3, KEY, flags!(readonly fast), "6.2.0"),
     conditional("SMOVE", 4, TWO, flags!(write fast), "1.0.0"),
     once("SPOP", -2, KEY, flags!(write fast), "1.0.0"),
-    read("SRANDMEMBER", -2, KEY, flags!(readonly), "1.0.0"),
+    read("SRANDMEMBER", -2, KEY, flags!(readonly), "1.0.0").by(Rule::Choice),
     unstable("SREM", -3, KEY, flags!(write fast), "1.0.0"),
     read("SSCAN", -3, KEY, flags!(readonly), "2.8.0").by(Rule::Scan { options: 3 }),
     read("SUNION", -2, ALL, flags!(readonly), "1.0.0").heavy(),

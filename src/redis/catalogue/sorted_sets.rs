@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Spec] = &[
     read("ZMSCORE", -3, KEY, flags!(readonly fast), "6.2.0"),
     once("ZPOPMAX", -2, KEY, flags!(write fast), "5.0.0"),
     once("ZPOPMIN", -2, KEY, flags!(write fast), "5.0.0"),
-    read("ZRANDMEMBER", -2, KEY, flags!(readonly), "6.2.0"),
+    read("ZRANDMEMBER", -2, KEY, flags!(readonly), "6.2.0").by(Rule::Choice),
     read("ZRANGE", -4, KEY, flags!(readonly), "1.2.0").heavy(),
     read("ZRANGEBYLEX", -4, KEY, flags!(readonly), "2.8.9").heavy(),
     read("ZRANGEBYSCORE", -4, KEY, flags!(readonly), "1.0.5").heavy(),

@@ -8,7 +8,7 @@ pub(super) const ROWS: &[Spec] = &[
     unstable("XACK", -4, KEY, flags!(write fast), "5.0.0").quotes(),
     unstable("XACKDEL", -6, KEY, flags!(write fast), "8.2.0").quotes(),
     once("XADD", -5, KEY, flags!(write denyoom fast), "5.0.0").quotes(),
-    once("XAUTOCLAIM", -6, KEY, flags!(write fast), "6.2.0").quotes(),
+    once("XAUTOCLAIM", -6, KEY, flags!(write fast), "6.2.0").quotes().by(Rule::Scan { options: 6 }),
     once("XCFGSET", -2, KEY, flags!(write fast), "8.6.0").quotes(),
     once("XCLAIM", -6, KEY, flags!(write fast), "5.0.0").quotes(),
     unstable("XDEL", -3, KEY, flags!(write fast), "5.0.0").quotes(),

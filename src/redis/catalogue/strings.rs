@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Spec] = &[
     stable("SET", -3, KEY, flags!(write denyoom), "1.0.0").by(Rule::Set),
     stable("SETEX", 4, KEY, flags!(write denyoom), "2.0.0"),
     conditional("SETNX", 3, KEY, flags!(write denyoom fast), "1.0.0"),
-    unstable("SETRANGE", 4, KEY, flags!(write denyoom), "2.2.0"),
+    unstable("SETRANGE", 4, KEY, flags!(write denyoom), "2.2.0").by(Rule::Offset { unit: 8 }),
     read("STRLEN", 2, KEY, flags!(readonly fast), "2.2.0"),
     read("SUBSTR", 4, KEY, flags!(readonly), "1.0.0"),
 ];

@@ -1,7 +1,7 @@
 //! Vector-set commands of Redis 8. A similarity search walks a graph of any size, so it is heavy.
 
-use super::Spec;
 use super::row::{KEY, flags, read, unstable};
+use super::{Rule, Spec};
 
 /// Vector sets, sorted by name.
 pub(super) const ROWS: &[Spec] = &[
@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Spec] = &[
     read("VINFO", 2, KEY, flags!(readonly module), "8.0.0"),
     read("VISMEMBER", 3, KEY, flags!(readonly module), "8.2.0"),
     read("VLINKS", -3, KEY, flags!(readonly module), "8.0.0"),
-    read("VRANDMEMBER", -2, KEY, flags!(readonly module), "8.0.0"),
+    read("VRANDMEMBER", -2, KEY, flags!(readonly module), "8.0.0").by(Rule::Choice),
     read("VRANGE", -4, KEY, flags!(readonly module), "8.4.0").heavy(),
     unstable("VREM", 3, KEY, flags!(write module), "8.0.0"),
     unstable("VSETATTR", 4, KEY, flags!(write module), "8.0.0"),

@@ -1,0 +1,103 @@
+//! Ending a script that keeps the server from everyone.
+//!
+//! Redis runs one script or function at a time and nothing beside it. One without end is an outage for all, and its author cannot
+//! end it: the lanes are open by then and refuse him `SCRIPT KILL` like everything else. Redis itself says nothing for
+//! `busy-reply-threshold` (5 s), then answers `BUSY` to all but that command. When it has done so for [`PATIENCE`], the keeper says
+//! it, on a connection that asks nothing else: the usual greeting would be answered `BUSY`, too.
+//!
+//! What has written is never ended: Redis refuses, because half of it would stay. Then the log says what is left to do.
+//! Limits: whose script it is cannot be seen, so one that an operator runs beside the service is ended as well; a command of a module
+//! that does not end cannot be ended by anybody; a server whose `busy-reply-threshold` is 0 never says that it is busy.
+
+use std::time::Duration;
+
+use redis_rs::Value;
+
+use super::connector::{self, ConnectError};
+use super::endpoint::Endpoint;
+
+/// How long the server may say that it is busy: as long again as a usual caller waits for his answer, and that beside the seconds
+/// for which Redis has said nothing.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects and probes come at least once a second; what lies further apart than a few of them is another outage.
+pub(super) const GAP: Duration = Duration::from_secs(3);
+
+/// What was said last in this outage: the log hears of each ending once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It is over.
+    Ended,
+    /// It has written, or may not be ended by us.
+    Impossible,
+    /// The server did not answer as one that runs a script.
+    Unclear,
+}
+
+/// Tells the server to end what it runs, and the log how that went unless `before` was the same.
+pub(super) async fn end(endpoint: &Endpoint, before: Option<Ending>) -> Ending {
+    let mut ending = Ending::Unclear;
+    for kind in ["SCRIPT", "FUNCTION"] {
+        let answer = connector::say(endpoint.address(), endpoint.settings.connect_timeout, &[kind, "KILL"]).await;
+        let (now, code) = judge(&answer);
+        if before != Some(now) {
+            tell(kind, now, &code);
+        }
+        if now != Ending::Unclear {
+            ending = now;
+            break;
+        }
+    }
+    ending
+}
+
+/// What an answer to `SCRIPT KILL` or `FUNCTION KILL` means, and its code. The wrong one of the two is answered `BUSY`.
+fn judge(answer: &Result<Value, ConnectError>) -> (Ending, String) {
+    match answer {
+        Ok(Value::Okay) => (Ending::Ended, "OK".to_owned()),
+        Ok(Value::ServerError(error)) if matches!(error.code(), "UNKILLABLE" | "NOPERM") => {
+            (Ending::Impossible, error.code().to_owned())
+        }
+        Ok(Value::ServerError(error)) => (Ending::Unclear, error.code().to_owned()),
+        Ok(_) => (Ending::Unclear, "unreadable".to_owned()),
+        Err(error) => (Ending::Unclear, error.reason()),
+    }
+}
+
+fn tell(kind: &str, ending: Ending, code: &str) {
+    match ending {
+        Ending::Ended => tracing::warn!(kind, "a script kept Redis from everyone and was ended"),
+        Ending::Impossible => tracing::error!(
+            kind,
+            code,
+            "a script keeps Redis from everyone and cannot be ended: it has written, or this user may not end it. Wait for it, or stop \
+             the server with SHUTDOWN NOSAVE, which loses what is not on disk"
+        ),
+        Ending::Unclear => tracing::debug!(kind, code, "what keeps Redis busy was not ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(line: &str) -> Ending {
+        judge(&Ok(redis_rs::parse_redis_value(line.as_bytes()).expect("a frame"))).0
+    }
+
+    #[test]
+    fn only_what_redis_says_decides_what_became_of_it() {
+        assert_eq!(judged("+OK\r\n"), Ending::Ended);
+        assert_eq!(judged("-UNKILLABLE Sorry the script already executed write commands\r\n"), Ending::Impossible);
+        assert_eq!(
+            judged("-NOPERM this user has no permissions to run the 'script|kill' command\r\n"),
+            Ending::Impossible
+        );
+        for line in
+            ["-BUSY Redis is busy running a script.\r\n", "-NOTBUSY No scripts in execution right now.\r\n", ":1\r\n"]
+        {
+            assert_eq!(judged(line), Ending::Unclear, "{line}");
+        }
+        assert_eq!(judge(&Err(ConnectError::TimedOut(PATIENCE))).0, Ending::Unclear);
+    }
+}
