@@ -21,6 +21,8 @@ use crate::resources::limiters::settlement;
 use crate::telemetry::clock;
 use crate::telemetry::traces::Exporter;
 
+/// How long it may take to tell Redis what one limiter granted alone.
+const SETTLEMENT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one try at the migrations may take: longer than a dead replica's lock lasts.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries.
@@ -75,7 +77,7 @@ async fn work(
     let subscriptions = SubscriptionKeeper::new(endpoint.clone());
     // A task of its own: a flood of messages takes turns with the keeper instead of a share of its turns. Ends with the runtime.
     tokio::spawn(async move { subscriptions.run().await });
-    let settling = settlement::run(endpoint.clone(), limiters);
+    let settling = settlement::run(endpoint.clone(), limiters, SETTLEMENT_PATIENCE);
     let migrating = put_functions_in_place(endpoint.clone());
     let keeper = Keeper::new(endpoint, &instance);
     let keeper = async {

@@ -193,6 +193,10 @@ fn told(status: u16) -> (&'static str, &'static str) {
             "NOPERM keys that begin with 'collective:' belong to the service: choose another name",
         ),
         408 => ("The request did not arrive in time", "ERR the request body did not arrive within 10000 ms"),
+        409 => (
+            "The request was settled as not executed, by asking under /v1/operations",
+            "ERR this Idempotency-Key was settled as not executed; nothing was changed",
+        ),
         413 => (
             "Too large: the body, an argument, the batch, or the reply",
             "ERR the request body may have 16777216 bytes at most",

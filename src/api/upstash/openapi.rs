@@ -11,6 +11,7 @@ use utoipa::openapi::{HttpMethod, RefOr, Required, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::super::openapi::entry::{Entry, name};
+use super::super::openapi::failures;
 
 /// A command: its name and its arguments.
 #[derive(ToSchema)]
@@ -110,6 +111,7 @@ fn one(entry: Entry) -> Entry {
         .shared(&["Collective-Retry", "Upstash-Encoding"])
         .json_body::<Command>(Required::True, json!(["SET", "example", "value"]))
         .json::<CommandResult>(200, "What Redis answered", &[TOKEN, "Idempotency-Replayed"], json!({ "result": "OK" }))
+        .fails(&[failures::ONCE, failures::ATOMIC])
 }
 
 fn list(entry: Entry) -> Entry {

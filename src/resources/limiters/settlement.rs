@@ -1,8 +1,8 @@
 //! Telling Redis, when it is back, what this instance granted alone.
 //!
 //! Every few seconds, and only while writes pass: what local decisions granted and is not refilled yet is charged, so that an outage
-//! ends without a second burst; limiters that are asked carry it with the next take. Each charge runs under a record of its own, so a lost reply does not charge it twice; one that stays
-//! ambiguous is not repeated. Limits: best effort, a bounded number of limiters a round; what a process that ends still owes is
+//! ends without a second burst; limiters that are asked carry it with the next take. Each charge runs under a record of its own, so
+//! a lost reply does not charge it twice; one that stays ambiguous is not repeated. Limits: best effort, a bounded number of limiters a round; what a process that ends still owes is
 //! never told.
 
 use std::sync::Arc;
@@ -21,11 +21,9 @@ use crate::telemetry::clock;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Limiters told of in a round: a fraction of a second's work, so that callers are not crowded out.
 const ROUND: usize = 200;
-/// How long one charge may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Settles for ever what `memory` owes. Cancel by dropping the future.
-pub async fn run(endpoint: Arc<Endpoint>, memory: Arc<Memory>) {
+/// Settles for ever what `memory` owes; each charge may take `patience`. Cancel by dropping the future.
+pub async fn run(endpoint: Arc<Endpoint>, memory: Arc<Memory>, patience: Duration) {
     // Made once there is something to tell: a door holds connections.
     let mut gateway = None;
     loop {
@@ -39,7 +37,7 @@ pub async fn run(endpoint: Arc<Endpoint>, memory: Arc<Memory>) {
         }
         let gateway = gateway.get_or_insert_with(|| Gateway::new(endpoint.clone()));
         for (at, debt) in debts.iter().enumerate() {
-            let told = charge(gateway, debt).await;
+            let told = charge(gateway, debt, Deadline::after(clock::now(), patience)).await;
             memory.conclude(debt, told, clock::now());
             if told == Told::No {
                 // Whatever stopped this one stops the others as well: the next round is soon enough.
@@ -50,7 +48,7 @@ pub async fn run(endpoint: Arc<Endpoint>, memory: Arc<Memory>) {
     }
 }
 
-async fn charge(gateway: &Gateway, debt: &Debt) -> Told {
+async fn charge(gateway: &Gateway, debt: &Debt, deadline: Deadline) -> Told {
     let once = Once::for_this_call();
     let [capacity, refill, per] = numbers(&debt.policy);
     let tokens = debt.tokens.to_string();
@@ -58,7 +56,7 @@ async fn charge(gateway: &Gateway, debt: &Debt) -> Told {
     let (record, class) = (record_of(&debt.name), Class::NonIdempotent);
     let keys = [record.as_slice()];
     let step = Step { function: "limiter_charge", keys: &keys, arguments: &arguments, class, once: Some(&once) };
-    match step.decide(gateway, Deadline::after(clock::now(), PATIENCE)).await {
+    match step.decide(gateway, deadline).await {
         Ok(_) => Told::Yes,
         Err(failure) if failure.outcome == Outcome::NotExecuted => Told::No,
         Err(_) => Told::Perhaps,
