@@ -131,7 +131,9 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     let redis = &settings.redis;
     let Some(url) = &redis.url else {
         let embedded = embedded.ok_or_else(|| BuildError::Failed("no Redis to talk to".into()))?;
-        return Ok(Address::unix(embedded.socket_path()).with_credentials(None, Some(embedded.password())));
+        return Ok(
+            Address::unix(embedded.socket_path()).with_credentials(Some(embedded.user()), Some(embedded.password()))
+        );
     };
     let address = match &url.address {
         config::Address::Unix(path) => Address::unix(path),
