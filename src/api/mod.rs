@@ -55,7 +55,9 @@ pub struct Settings {
     pub body_bytes: usize,
     /// The largest single argument of a command, in bytes.
     pub argument_bytes: usize,
-    /// The largest reply to one command, in bytes.
+    /// The most arguments of a command.
+    pub arguments: usize,
+    /// The largest answer made of what Redis replied, in bytes.
     pub reply_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,

@@ -229,7 +229,9 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of one command argument or value.
     pub argument: usize,
-    /// Bytes of the reply to one command of the dialect.
+    /// Arguments of one command.
+    pub arguments: usize,
+    /// Bytes of the answer to one request of the dialect, and of a key's content.
     pub reply: usize,
     /// Commands of one batch.
     pub batch_commands: usize,

@@ -229,6 +229,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         head_fields: settings.limits.head_fields,
         body_bytes: settings.limits.body,
         argument_bytes: settings.limits.argument,
+        arguments: settings.limits.arguments,
         reply_bytes: settings.limits.reply,
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),

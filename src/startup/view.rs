@@ -81,6 +81,7 @@ impl OpsView for View {
         let limits = BTreeMap::from([
             ("body_bytes", bound(None, self.limits.body_bytes)),
             ("argument_bytes", bound(None, self.limits.argument_bytes)),
+            ("arguments", bound(None, self.limits.arguments)),
             ("reply_bytes", bound(None, self.limits.reply_bytes)),
             ("batch_commands", bound(None, self.limits.batch_commands)),
             ("connections", bound(Some(self.census.open()), self.census.limits().total)),

@@ -511,6 +511,28 @@ async fn a_deadline_that_is_no_number_is_refused_before_anything_runs() {
 }
 
 #[tokio::test]
+async fn a_command_of_too_many_arguments_is_refused_before_it_is_sent() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.arguments", "10000").start().await;
+    let client = app.client();
+    let keys = vec!["k"; 10_000];
+    let at: Vec<&str> = ["EXISTS"].into_iter().chain(keys[1..].iter().copied()).collect();
+    let over: Vec<&str> = ["EXISTS"].into_iter().chain(keys.iter().copied()).collect();
+    assert_eq!(client.post_command(&at).await.result(), 0);
+    let refused = client.post_command(&over).await;
+    assert_eq!((refused.status, refused.outcome()), (413, "not_executed"));
+    assert!(refused.text().contains("Limit: 10000 arguments"), "{}", refused.text());
+    let items = client.pipeline(&[&["SET", "k", "v"], &over]).await;
+    assert_eq!((items.status, &items.json()[0]["result"]), (200, &"OK".into()));
+    assert!(items.json()[1]["error"].as_str().is_some_and(|text| text.contains("max arguments")), "{}", items.text());
+    assert_eq!(client.multi_exec(&[&["DEL", "k"], &over]).await.status, 413);
+    assert_eq!(redis.command(&["GET", "k"]).await, "v");
+    let list = vec![&at[..]; 11];
+    let together = client.pipeline(&list).await;
+    assert_eq!((together.status, together.outcome()), (413, "not_executed"), "{}", together.text());
+}
+
+#[tokio::test]
 async fn a_reply_over_the_limit_is_refused_and_its_outcome_told() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
