@@ -6,6 +6,7 @@
 //! Limits: state is per worker ([`Worker`]), because the gateway's connections live on the worker's own runtime.
 
 pub mod acceptor;
+pub mod bodies;
 pub mod body;
 pub mod caller;
 pub mod cross_origin;
@@ -81,6 +82,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// What large bodies hold.
+    pub bodies: Arc<bodies::Bodies>,
     /// Who is connected.
     pub census: Arc<Census>,
     /// Where spans begin; `None` = nothing is recorded.

@@ -227,6 +227,8 @@ pub struct Breaker {
 pub struct Limits {
     /// Bytes of a request body.
     pub body: usize,
+    /// Bytes of all large bodies that are held at once.
+    pub bodies: usize,
     /// Bytes of one command argument or value.
     pub argument: usize,
     /// Arguments of one command.

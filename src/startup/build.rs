@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::traces;
 use crate::api::acceptor::census::{self, Census};
+use crate::api::bodies::Bodies;
 use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, SecretPlace, Settings};
@@ -94,6 +95,7 @@ impl Built {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
+            bodies: Bodies::new(settings.limits.bodies, metrics.clone()),
             census: Census::new(connection_limits(&settings), metrics.clone()),
             traces,
             failures: api::report::FailureLog::default(),

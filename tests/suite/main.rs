@@ -4,6 +4,7 @@
 mod authentication;
 mod backup;
 mod bad_input;
+mod bounds;
 mod catalogue;
 mod classes;
 mod compare_and_set;

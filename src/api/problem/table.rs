@@ -344,7 +344,8 @@ codes! {
     Overloaded {
         code: "overloaded", status: 503, outcome: NOT_EXECUTED, again: Again::Safely,
         title: "Too many requests are in flight",
-        happened: "The bound on requests in flight and waiting is reached. Waiting longer would help nobody.",
+        happened: "The bound on requests in flight and waiting is reached, or that on the bytes of request bodies being held. Waiting \
+                   longer would help nobody.",
         way_out: "Send it again after Retry-After seconds.",
         detail: "the bound on requests in flight and waiting is reached; nothing was changed",
     }
