@@ -251,7 +251,7 @@ pub static KEYS: &[Key] = &[
         "About 10 ms of Redis' only thread; more would starve everybody else."),
     key("limits.connections", count(1, 1_000_000), "10000",
         "Open connections of all callers; one more is refused.",
-        "About 130 MiB when all are idle; also keep the limit on open files above it."),
+        "About 130 MiB when all are idle. Where the system allows fewer open files, fewer are taken, with a warning at the start."),
     key("limits.connections_per_address", count(1, 1_000_000), "1024",
         "Open connections of one address; one more is refused.",
         "A tenth of all: no single address can take the service, and a NAT of ordinary size fits."),

@@ -1,4 +1,4 @@
-//! What all callers together may hold of this process' memory.
+//! What all callers together may hold of this process: memory, open files, the operators' port.
 //!
 //! Spoken over raw sockets, because a client library sends a body to its end. Limits: what is counted is looked at, not what the
 //! kernel says of the process; that the one follows the other is arithmetic (docs/operators.md).
@@ -95,4 +95,49 @@ async fn bodies_that_were_answered_hold_nothing() {
         assert_eq!(too_many.status, 400, "{}", too_many.text());
     }
     eventually(PATIENCE, async || held(&client).await == 0).await;
+}
+
+/// Asks for a key and waits for the first bytes of the answer; the connection is kept.
+async fn status_line(app: &App) -> (TcpStream, String) {
+    let mut stream = stalled(app, "GET /v1/keys/k", "X: y", b"").await;
+    let mut answer = vec![0; 12];
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    let told = read.expect("an answer in time").map(|_| String::from_utf8_lossy(&answer).into_owned());
+    (stream, told.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn where_the_system_allows_few_open_files_fewer_callers_are_let_in_and_probes_answer() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).after("ulimit -n 256").start().await;
+    let client = app.client();
+    let places = client.status().await["limits"]["connections"]["max"].as_u64().expect("a number");
+    assert!((16..256).contains(&places), "{places}");
+    let (mut kept, mut served, mut refused) = (Vec::new(), 0, 0);
+    for _ in 0..300 {
+        let (stream, told) = status_line(&app).await;
+        match told.as_str() {
+            "HTTP/1.1 404" => served += 1,
+            "HTTP/1.1 503" => refused += 1,
+            // More refusals at once than may be read are closed without a word.
+            _ => {}
+        }
+        kept.push(stream);
+    }
+    assert_eq!(served, places, "as many as the number in force");
+    assert!(refused > 0);
+    assert_eq!(client.probe("/livez").await.status, 200);
+    let log = app.log();
+    assert_eq!(log.matches("fewer open files than limits.connections needs").count(), 1, "{log}");
+    assert!(log.contains("LimitNOFILE"), "the way out: {log}");
+}
+
+#[tokio::test]
+async fn a_soft_limit_on_open_files_is_raised_to_what_is_needed() {
+    let redis = Redis::start(Options::default()).await;
+    let app =
+        App::with_redis(&redis.url()).set("limits.connections", "600").set("limits.connections_per_address", "600");
+    let app = app.after("ulimit -S -n 128").start().await;
+    assert_eq!(app.client().status().await["limits"]["connections"]["max"], 600);
+    assert!(!app.log().contains("fewer open files"), "{}", app.log());
 }
