@@ -18,8 +18,9 @@ use super::{OpsView, headers, routes};
 /// A request head must arrive within this time: an operator's tool is near, and a slow one must not hold a place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an idle connection may stay: longer than the usual scrape interval of 15 to 60 seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long an idle connection may stay. Places are few and a probe must get one within its own time-out, so whoever asks now and then
+/// connects anew, which costs him next to nothing here.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// How long a closing connection may take to say goodbye.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);

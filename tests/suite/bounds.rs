@@ -141,3 +141,20 @@ async fn a_soft_limit_on_open_files_is_raised_to_what_is_needed() {
     assert_eq!(app.client().status().await["limits"]["connections"]["max"], 600);
     assert!(!app.log().contains("fewer open files"), "{}", app.log());
 }
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_the_probes_from_the_operators_port() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).start().await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(app.operator()).await.expect("the kernel accepts");
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+        idle.push(stream);
+    }
+    let client = app.client();
+    let lives = async || client.try_probe("/livez").await.is_ok_and(|answer| answer.status == 200);
+    eventually(Duration::from_secs(20), lives).await;
+    assert_eq!(client.probe("/readyz").await.status, 200);
+    drop(idle);
+}
