@@ -40,7 +40,7 @@ use std::time::Duration;
 pub use data_dir::{DataDir, DataDirError};
 
 use self::child::Supervisor;
-use self::data_dir::Hold;
+use self::data_dir::{Hold, own_directory};
 use self::layout::{Layout, SOCKET_PATH_BYTES_MAX};
 use crate::redis::catalogue::SERVICE_USER;
 use crate::telemetry::Secret;
@@ -232,6 +232,7 @@ fn private_directory(path: &Path) -> Result<(), DataDirError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| DataDirError::io("create", path, source))?;
+    own_directory(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o700))
         .map_err(|source| DataDirError::io("close to other users (chmod 700)", path, source))
 }
