@@ -1,6 +1,6 @@
 //! How many bytes a reply takes when it is written, found out without writing it.
 //!
-//! Only asked about replies that may be over `limits.reply`. Limits: it follows [`write_result`](super::write_result) step by step and
+//! Only asked about replies that may be over `limits.reply`. Limits: it follows [`write_result`] step by step and
 //! must be changed with it; `a_reply_is_as_long_as_it_is_measured` holds the two together.
 
 use super::{Encoding, write_result};
