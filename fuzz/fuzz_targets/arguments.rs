@@ -6,7 +6,7 @@
 use collective::api::upstash::arguments::{ArgumentError, BatchSink, Limits, Sink, parse_batch, parse_command};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { argument_bytes: 64, commands: 16 };
+const LIMITS: Limits = Limits { argument_bytes: 64, arguments: 64, commands: 16 };
 
 /// Holds the parser to its word: each command begun is ended or refused once, and nothing is longer than allowed.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use collective::api::upstash::arguments::{Limits, Sink};
 use collective::api::upstash::path::{Route, channel, parse_path, route, token};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { argument_bytes: 64, commands: 1 };
+const LIMITS: Limits = Limits { argument_bytes: 64, arguments: 64, commands: 1 };
 
 struct Judge(usize);
 

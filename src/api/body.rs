@@ -1,17 +1,21 @@
 //! Reading a request's body within a size and a time.
 //!
 //! With the body comes the deadline of the rest, because the default one starts when the request is complete. A body that fits one
-//! network read is handed on without a copy, which is nearly every body. Limits: what is declared too large is refused before it
-//! is read; a chunked body is refused at the first byte over.
+//! network read is handed on without a copy, which is nearly every body. A large one takes its bytes out of the account of all bodies
+//! (`bodies.rs`), and is refused where there is no room. Limits: what is declared too large, or too large now, is refused before it is
+//! read; a chunked body at the first byte over.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, BytesMut, Data, Payload};
 use actix_web::{HttpRequest, http::header};
 use futures_util::StreamExt;
-use std::rc::Rc;
 
+use super::Worker;
 use super::acceptor::conversation::Conversation;
+use super::bodies::{Bodies, Full, Hold, SMALL};
 use super::caller::Allowance;
 use crate::resilience::Deadline;
 use crate::telemetry::clock;
@@ -23,6 +27,11 @@ pub enum BodyError {
     TooLarge {
         /// The limit in bytes.
         limit: usize,
+    },
+    /// Bodies hold all they may hold at this moment.
+    NoRoom {
+        /// When to ask again.
+        retry_after: Duration,
     },
     /// It did not arrive in the time it had.
     TooSlow(Duration),
@@ -38,11 +47,19 @@ pub async fn read(
     timeout: Duration,
     allowance: Allowance,
 ) -> Result<(Bytes, Deadline), BodyError> {
-    if declared(request).is_some_and(|length| length > limit) {
+    let declared = declared(request).unwrap_or_default();
+    if declared > limit {
         return Err(BodyError::TooLarge { limit });
     }
+    let mut room = Room { request, hold: None };
+    room.for_bytes(declared)?;
     let within = allowance.for_body(timeout, clock::now());
-    let body = tokio::time::timeout(within, whole(payload, limit)).await.unwrap_or(Err(BodyError::TooSlow(within)))?;
+    let whole = whole(payload, limit, declared, &mut room);
+    let body = tokio::time::timeout(within, whole).await.unwrap_or(Err(BodyError::TooSlow(within)))?;
+    let body = match room.hold {
+        None => body,
+        Some(hold) => hold.within(body),
+    };
     if let Some(conversation) = request.conn_data::<Rc<Conversation>>() {
         conversation.body_ended();
     }
@@ -51,18 +68,53 @@ pub async fn read(
 
 type Chunk = Result<Bytes, actix_web::error::PayloadError>;
 
-async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, BodyError> {
+async fn whole(payload: &mut Payload, limit: usize, declared: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
     let first = checked(first, 0, limit)?;
+    room.for_bytes(first.len())?;
     let Some(second) = payload.next().await else { return Ok(first) };
-    let mut whole = BytesMut::from(first);
+    // What is declared has its room, so it can have its memory at once; it would be moved from one to the next twice its size.
+    let mut whole = BytesMut::with_capacity(declared.max(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
     let mut next = Some(second);
     while let Some(chunk) = next {
         let chunk = checked(chunk, whole.len(), limit)?;
+        room.for_bytes(whole.len() + chunk.len())?;
         whole.extend_from_slice(&chunk);
         next = payload.next().await;
     }
     Ok(whole.freeze())
+}
+
+/// The room of a body among all bodies; a small one needs none.
+struct Room<'a> {
+    request: &'a HttpRequest,
+    hold: Option<Hold>,
+}
+
+impl Room<'_> {
+    /// Sees to it that there is room for `bytes` in all.
+    fn for_bytes(&mut self, bytes: usize) -> Result<(), BodyError> {
+        if bytes <= SMALL {
+            return Ok(());
+        }
+        if let Some(hold) = &mut self.hold {
+            return Ok(hold.grow_to(bytes)?);
+        }
+        self.hold = self.bodies().map(|bodies| bodies.hold(bytes)).transpose()?;
+        Ok(())
+    }
+
+    fn bodies(&self) -> Option<Arc<Bodies>> {
+        self.request.app_data::<Data<Worker>>().map(|worker| worker.shared.bodies.clone())
+    }
+}
+
+impl From<Full> for BodyError {
+    fn from(full: Full) -> Self {
+        Self::NoRoom { retry_after: full.retry_after }
+    }
 }
 
 fn checked(chunk: Chunk, so_far: usize, limit: usize) -> Result<Bytes, BodyError> {

@@ -6,6 +6,7 @@
 //! Limits: state is per worker ([`Worker`]), because the gateway's connections live on the worker's own runtime.
 
 pub mod acceptor;
+pub mod bodies;
 pub mod body;
 pub mod caller;
 pub mod cross_origin;
@@ -55,7 +56,9 @@ pub struct Settings {
     pub body_bytes: usize,
     /// The largest single argument of a command, in bytes.
     pub argument_bytes: usize,
-    /// The largest reply to one command, in bytes.
+    /// The most arguments of a command.
+    pub arguments: usize,
+    /// The largest answer made of what Redis replied, in bytes.
     pub reply_bytes: usize,
     /// The most commands in one batch.
     pub batch_commands: usize,
@@ -79,6 +82,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// What large bodies hold.
+    pub bodies: Arc<bodies::Bodies>,
     /// Who is connected.
     pub census: Arc<Census>,
     /// Where spans begin; `None` = nothing is recorded.

@@ -75,13 +75,13 @@ pub trait Keepable: Sized {
     fn recall(kept: Kept, age: Duration) -> Option<Self>;
 }
 
-impl Keepable for Vec<u8> {
+impl Keepable for Bytes {
     fn keep(&self) -> Kept {
-        Kept::Bytes(Bytes::copy_from_slice(self))
+        Kept::Bytes(self.clone())
     }
 
     fn recall(kept: Kept, _: Duration) -> Option<Self> {
-        if let Kept::Bytes(bytes) = kept { Some(bytes.into()) } else { None }
+        if let Kept::Bytes(bytes) = kept { Some(bytes) } else { None }
     }
 }
 

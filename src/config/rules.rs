@@ -216,6 +216,13 @@ pub(super) static RULES: &[Rule] = &[
         holds: |s| s.limits.argument <= s.limits.body,
     },
     Rule {
+        keys: &["limits.body", "limits.bodies"],
+        text: "`limits.body` must not exceed `limits.bodies`",
+        why: "a body of the largest size would be refused however idle the service is",
+        way_out: "lower limits.body or raise limits.bodies",
+        holds: |s| s.limits.body <= s.limits.bodies,
+    },
+    Rule {
         keys: &["limits.connections_per_address", "limits.connections"],
         text: "`limits.connections_per_address` must not exceed `limits.connections`",
         why: "one address could take every connection and the limit per address would never speak",

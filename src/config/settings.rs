@@ -227,9 +227,13 @@ pub struct Breaker {
 pub struct Limits {
     /// Bytes of a request body.
     pub body: usize,
+    /// Bytes of all large bodies that are held at once.
+    pub bodies: usize,
     /// Bytes of one command argument or value.
     pub argument: usize,
-    /// Bytes of the reply to one command of the dialect.
+    /// Arguments of one command.
+    pub arguments: usize,
+    /// Bytes of the answer to one request of the dialect, and of a key's content.
     pub reply: usize,
     /// Commands of one batch.
     pub batch_commands: usize,

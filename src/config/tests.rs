@@ -194,7 +194,7 @@ fn an_unreadable_file_does_not_hide_the_mistakes_of_the_environment() {
 
 #[test]
 fn each_rule_between_keys_is_broken_by_one_case() {
-    let cases: [&[(&str, &str)]; 26] = [
+    let cases: [&[(&str, &str)]; 27] = [
         &[("OPS__BIND", "0.0.0.0:8080")],
         &[("REDIS__PASSWORD", STRONG)],
         &[("REDIS__USERNAME", "ann")],
@@ -223,6 +223,7 @@ fn each_rule_between_keys_is_broken_by_one_case() {
         &[("BREAKER__OPEN_WAIT", "1001ms")],
         &[("BREAKER__PROBES_TO_CLOSE", "10"), ("BREAKER__PROBE_TIMEOUT", "201ms")],
         &[("LIMITS__ARGUMENT", "17MiB")],
+        &[("LIMITS__BODY", "129MiB")],
         &[("LIMITS__CONNECTIONS", "1023")],
     ];
     assert_eq!(cases.len(), RULES.len());

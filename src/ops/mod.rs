@@ -22,7 +22,7 @@ mod routes;
 mod server;
 pub mod status;
 
-pub use server::{OpsHandle, spawn};
+pub use server::{MAX_CONNECTIONS, OpsHandle, spawn};
 pub use status::{BreakerStatus, Facts, Health, Limit, Phase, RedisStatus, StatusDocument};
 
 use crate::telemetry::diary::Entry;

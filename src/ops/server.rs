@@ -18,14 +18,15 @@ use super::{OpsView, headers, routes};
 /// A request head must arrive within this time: an operator's tool is near, and a slow one must not hold a place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an idle connection may stay: longer than the usual scrape interval of 15 to 60 seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long an idle connection may stay. Places are few and a probe must get one within its own time-out, so whoever asks now and then
+/// connects anew, which costs him next to nothing here.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// How long a closing connection may take to say goodbye.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections at once: some probes, some scrapers, some people. More would wait in the backlog.
-const MAX_CONNECTIONS: usize = 256;
+pub const MAX_CONNECTIONS: usize = 256;
 
 /// How long a viewer of the page may leave what was sent to him unread; the kernel counts, because nobody here hears of it.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,18 +42,18 @@ pub struct OpsHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves `view` on `listener` until the handle is stopped.
+/// Serves `view` on `listener` until the handle is stopped, to so many at once.
 ///
 /// # Errors
 /// When the listener cannot be used or the thread cannot be started.
-pub fn spawn(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<OpsHandle> {
+pub fn spawn(listener: TcpListener, view: Arc<dyn OpsView>, connections: usize) -> io::Result<OpsHandle> {
     let address = listener.local_addr()?;
     let live = Live::new(Arc::clone(&view));
     let watching = Arc::clone(&live);
     let (report, reported) = mpsc::channel();
     let thread = thread::Builder::new().name("ops".to_owned()).spawn(move || {
         actix_rt::System::new().block_on(async move {
-            let server = match build(listener, Arc::clone(&watching), view) {
+            let server = match build(listener, Arc::clone(&watching), view, connections) {
                 Ok(server) => server,
                 Err(error) => return drop(report.send(Err(error))),
             };
@@ -67,7 +68,7 @@ pub fn spawn(listener: TcpListener, view: Arc<dyn OpsView>) -> io::Result<OpsHan
     Ok(OpsHandle { address, server, live, thread: Some(thread) })
 }
 
-fn build(listener: TcpListener, live: Arc<Live>, view: Arc<dyn OpsView>) -> io::Result<Server> {
+fn build(listener: TcpListener, live: Arc<Live>, view: Arc<dyn OpsView>, connections: usize) -> io::Result<Server> {
     limit_unread(&listener);
     let app = move || {
         let (live, view) = (Arc::clone(&live), Arc::clone(&view));
@@ -80,7 +81,7 @@ fn build(listener: TcpListener, live: Arc<Live>, view: Arc<dyn OpsView>) -> io::
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .h1_allow_half_closed(false)
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(connections)
         .shutdown_timeout(STOP_SECONDS)
         .listen(listener)?;
     Ok(server.run())

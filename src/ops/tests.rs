@@ -93,7 +93,7 @@ impl Ops {
     fn spawn() -> Self {
         let view = Arc::new(Fake(Mutex::new(facts())));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let handle = spawn(listener, view.clone()).expect("a listener");
+        let handle = spawn(listener, view.clone(), MAX_CONNECTIONS).expect("a listener");
         let client = Client::builder().no_proxy().build().expect("a client");
         Self { view, handle, client }
     }

@@ -8,8 +8,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::traces;
+use super::descriptors::{self, Needs};
+use super::{public, traces};
 use crate::api::acceptor::census::{self, Census};
+use crate::api::bodies::Bodies;
 use crate::api::cross_origin::Origins;
 use crate::cli::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use crate::config::{self, SecretPlace, Settings};
@@ -33,6 +35,8 @@ pub(super) struct Built {
     pub(super) settings: Settings,
     pub(super) public: TcpListener,
     pub(super) ops: TcpListener,
+    /// Connections of operators.
+    pub(super) operators: usize,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) shared: Arc<api::Shared>,
     pub(super) embedded: Option<Embedded>,
@@ -90,11 +94,13 @@ impl Built {
         let metrics = metrics()?;
         let (traces, exporter) = traces::build(trace_settings, &metrics)?;
         let endpoint = watched(address, &settings, &metrics);
+        let plan = descriptors::plan(needs(&settings));
         let shared = Arc::new(api::Shared {
             settings: api_settings(&settings),
             authenticator: Authenticator::new(root_token, static_tokens(&settings)),
             metrics: metrics.clone(),
-            census: Census::new(connection_limits(&settings), metrics.clone()),
+            bodies: Bodies::new(settings.limits.bodies, metrics.clone()),
+            census: Census::new(plan.callers, metrics.clone()),
             traces,
             failures: api::report::FailureLog::default(),
             limiters: Arc::new(Memory::new(settings.limiters.memory)),
@@ -102,7 +108,8 @@ impl Built {
             stale: stale(&settings, &endpoint),
             highest_token: Default::default(),
         });
-        Ok(Self { settings, public, ops, endpoint, shared, embedded, token, exporter, _data_dir: data_dir })
+        let operators = plan.operators;
+        Ok(Self { settings, public, ops, operators, endpoint, shared, embedded, token, exporter, _data_dir: data_dir })
     }
 }
 
@@ -131,7 +138,9 @@ fn address(settings: &Settings, embedded: Option<&Embedded>) -> Result<Address, 
     let redis = &settings.redis;
     let Some(url) = &redis.url else {
         let embedded = embedded.ok_or_else(|| BuildError::Failed("no Redis to talk to".into()))?;
-        return Ok(Address::unix(embedded.socket_path()).with_credentials(None, Some(embedded.password())));
+        return Ok(
+            Address::unix(embedded.socket_path()).with_credentials(Some(embedded.user()), Some(embedded.password()))
+        );
     };
     let address = match &url.address {
         config::Address::Unix(path) => Address::unix(path),
@@ -227,6 +236,7 @@ fn api_settings(settings: &Settings) -> api::Settings {
         head_fields: settings.limits.head_fields,
         body_bytes: settings.limits.body,
         argument_bytes: settings.limits.argument,
+        arguments: settings.limits.arguments,
         reply_bytes: settings.limits.reply,
         batch_commands: settings.limits.batch_commands,
         security_contact: settings.server.security_contact.clone(),
@@ -254,8 +264,18 @@ fn cross_origin(cors: &config::Cors) -> Option<api::cross_origin::Policy> {
     Some(api::cross_origin::Policy { origins, max_age: cors.max_age })
 }
 
-fn connection_limits(settings: &Settings) -> census::Limits {
-    census::Limits { total: settings.limits.connections, per_address: settings.limits.connections_per_address }
+/// What is to be open at once.
+fn needs(settings: &Settings) -> Needs {
+    /// Three of the keeper, two of the subscriptions.
+    const KEEPERS: usize = 5;
+    let limits = &settings.limits;
+    let (total, per_address) = (limits.connections, limits.connections_per_address);
+    // Besides the light ones a heavy one, and each may be replaced while it still closes.
+    let a_worker = 2 * (settings.redis.connections_per_worker + 1);
+    Needs {
+        callers: census::Limits { total, per_address, refused: census::LEAVES },
+        redis: public::workers(&settings.server) * a_worker + KEEPERS,
+    }
 }
 
 fn redis_settings(settings: &Settings) -> redis::Settings {

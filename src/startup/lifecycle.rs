@@ -29,7 +29,7 @@ const HEALTHCHECK_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn run(built: Built) -> io::Result<()> {
     let public_address = built.public.local_addr()?;
     let view = View::new(&built.settings, &built.shared, built.endpoint.clone());
-    let ops = ops::spawn(built.ops, view.clone())?;
+    let ops = ops::spawn(built.ops, view.clone(), built.operators)?;
     let (ready, is_ready) = oneshot::channel();
     let exporting = built.exporter.map(|exporter| (exporter, built.settings.drain.flush));
     let background =

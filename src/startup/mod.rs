@@ -6,6 +6,7 @@
 mod announce;
 mod background;
 mod build;
+mod descriptors;
 mod lifecycle;
 mod migrate;
 mod public;

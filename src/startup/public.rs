@@ -22,12 +22,8 @@ pub(super) fn start(
     shared: Arc<api::Shared>,
     endpoint: Arc<Endpoint>,
 ) -> io::Result<(Acceptor, Server)> {
-    let workers = match settings.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
     let settings = acceptor::Settings {
-        workers,
+        workers: workers(settings),
         keep_alive: settings.keep_alive,
         head_timeout: settings.client_request_timeout,
         disconnect_timeout: settings.client_disconnect_timeout,
@@ -46,4 +42,12 @@ pub(super) fn start(
             .configure(api::configure)
     };
     Acceptor::start(listener, settings, census, app)
+}
+
+/// Worker threads: as many as configured, or one a core.
+pub(super) fn workers(settings: &config::Server) -> usize {
+    match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::api;
 use crate::api::acceptor::census::Census;
+use crate::api::bodies::Bodies;
 use crate::config::Settings;
 use crate::ops::{BreakerStatus, Facts, Limit, OpsView, Phase, RedisStatus, StatusDocument};
 use crate::redis::Endpoint;
@@ -25,6 +26,7 @@ pub(super) struct View {
     topology: &'static str,
     limits: api::Settings,
     census: Arc<Census>,
+    bodies: Arc<Bodies>,
     stale: Arc<api::stale::Answers>,
 }
 
@@ -54,6 +56,7 @@ impl View {
             topology: settings.redis.topology.as_str(),
             limits: shared.settings.clone(),
             census: shared.census.clone(),
+            bodies: shared.bodies.clone(),
             stale: shared.stale.clone(),
         })
     }
@@ -80,7 +83,9 @@ impl OpsView for View {
         let bound = |used: Option<usize>, max: usize| Limit { used: used.map(|used| used as u64), max: max as u64 };
         let limits = BTreeMap::from([
             ("body_bytes", bound(None, self.limits.body_bytes)),
+            ("bodies_bytes", bound(Some(self.bodies.held()), self.bodies.limit())),
             ("argument_bytes", bound(None, self.limits.argument_bytes)),
+            ("arguments", bound(None, self.limits.arguments)),
             ("reply_bytes", bound(None, self.limits.reply_bytes)),
             ("batch_commands", bound(None, self.limits.batch_commands)),
             ("connections", bound(Some(self.census.open()), self.census.limits().total)),

@@ -136,6 +136,31 @@ async fn a_server_started_by_hand_on_our_settings_is_adopted() {
 }
 
 #[tokio::test]
+async fn a_server_of_an_earlier_version_is_adopted_and_given_the_rights_of_this_one() {
+    let home = Home::new();
+    let dir = DataDir::open(&home.data()).expect("open");
+    drop(Embedded::prepare(&dir, &search_path()).expect("prepare"));
+    drop(dir);
+    let settings = std::fs::read_to_string(home.data().join("redis.conf")).expect("the settings");
+    // Earlier versions knew `default` alone.
+    let earlier: String =
+        settings.lines().filter(|line| !line.starts_with("user ")).map(|it| format!("{it}\n")).collect();
+    assert_ne!(earlier, settings);
+    std::fs::write(home.data().join("earlier.conf"), earlier).expect("write");
+    let mut of_earlier = Command::new("redis-server").arg(home.data().join("earlier.conf")).spawn().expect("a server");
+    eventually(PATIENCE, async || home.answers().await).await;
+    assert!(home.signed_in_as("collective", &["PING"]).await.is_err(), "nobody of that name yet");
+
+    let mut owner = Owner::start(&home);
+    assert_eq!(owner.until_ready().await, of_earlier.id());
+    assert_eq!(home.signed_in_as("collective", &["SET", "kept", "yes"]).await.expect("signed in"), "OK");
+    let flushed = home.signed_in_as("collective", &["EVAL", "return redis.call('FLUSHALL')", "0"]).await;
+    assert!(flushed.expect("signed in").is_error());
+    owner.stop().await;
+    of_earlier.wait().expect("ended by us");
+}
+
+#[tokio::test]
 async fn a_server_killed_while_it_rewrites_its_file_leaves_nothing_in_the_way() {
     let home = Home::new();
     let mut owner = Owner::start(&home);
@@ -366,6 +391,16 @@ impl Home {
         let mut connection = Connection::unix(&self.socket()).await.expect("a connection");
         assert_eq!(connection.command(&["AUTH", &self.password()]).await.expect("a reply"), "OK");
         connection.command(arguments).await.expect("a reply")
+    }
+
+    /// What a command is answered for a user who has the password; `Err` is the answer to a login that failed.
+    async fn signed_in_as(&self, user: &str, arguments: &[&str]) -> Result<Reply, Reply> {
+        let mut connection = Connection::unix(&self.socket()).await.expect("a connection");
+        let login = connection.command(&["AUTH", user, &self.password()]).await.expect("a reply");
+        if login != "OK" {
+            return Err(login);
+        }
+        Ok(connection.command(arguments).await.expect("a reply"))
     }
 
     async fn unauthenticated(&self) -> Reply {

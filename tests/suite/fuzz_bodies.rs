@@ -12,7 +12,7 @@ use collective::api::upstash::arguments::{
 use collective::api::upstash::path::{Route, parse_path, route, token};
 use fastrand::Rng;
 
-const LIMITS: Limits = Limits { argument_bytes: 48, commands: 6 };
+const LIMITS: Limits = Limits { argument_bytes: 48, arguments: 48, commands: 6 };
 const ROUNDS: usize = 20_000;
 
 fn rounds() -> usize {

@@ -421,6 +421,19 @@ async fn a_body_of_sixteen_mebibytes_is_stored_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
+async fn content_over_the_limit_on_replies_is_refused_and_told_why() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    redis.command(&["SETRANGE", "at", "1048575", "x"]).await;
+    redis.command(&["SETRANGE", "over", "1048576", "x"]).await;
+    let client = app.client().with_header("Cache-Control", "stale-if-error=60");
+    assert_eq!(client.get_key("at").await.body.len(), 1 << 20);
+    let document = problem(&client.get_key("over").await, 413, "reply_too_large");
+    assert_eq!((&document["outcome"], &document["retryable"]), (&"not_executed".into(), &false.into()));
+    assert_eq!(client.head_key("over").await.status, 200, "what is too large to read can be looked at");
+}
+
+#[tokio::test]
 async fn a_problem_names_its_request_and_the_callers_id_is_kept() {
     let (_redis, _app, client) = service().await;
     let document = problem(&client.get_key("a/missing key").await, 404, "not_found");

@@ -5,6 +5,7 @@ mod authentication;
 mod backup;
 mod bad_input;
 mod before_functions;
+mod bounds;
 mod catalogue;
 mod classes;
 mod compare_and_set;

@@ -67,6 +67,40 @@ async fn redis_itself_refuses_what_is_not_in_the_list_in_scripts_too() {
     assert_eq!(client.get_key("k").await.text(), "v", "nothing was flushed");
 }
 
+/// Calls of a script that the catalogue lets nobody send, and what they would reach: other machines, other databases, everybody's
+/// keys, the server's settings.
+const OUT_OF_REACH: [&str; 9] = [
+    "'MIGRATE', '127.0.0.1', '1', 'k', 0, 10",
+    "'SELECT', 1",
+    "'SWAPDB', 0, 1",
+    "'MOVE', 'k', 1",
+    "'FLUSHALL'",
+    "'SLOWLOG', 'GET'",
+    "'CONFIG', 'GET', 'requirepass'",
+    "'ACL', 'LIST'",
+    "'REPLICAOF', '127.0.0.1', '1'",
+];
+
+#[tokio::test]
+async fn the_embedded_redis_refuses_what_is_not_in_the_list_in_scripts_too() {
+    let app = App::builder().start().await;
+    let client = app.client();
+    eventually(Duration::from_secs(5), async || client.put_key("k", "v").await.is_success()).await;
+    assert_eq!(
+        client.post_command(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "k"]).await.result(),
+        json!("v")
+    );
+    for call in OUT_OF_REACH {
+        let answer = client.post_command(&["EVAL", &format!("return redis.call({call})"), "0"]).await;
+        assert_eq!(answer.status, 400, "{call}: {}", answer.text());
+        let text = answer.text();
+        assert!(["can't run", "not allowed from script"].iter().any(|why| text.contains(why)), "{call}: {text}");
+    }
+    assert_eq!(client.post_command(&["ACL", "WHOAMI"]).await.result(), json!("collective"));
+    assert_eq!(client.get_key("k").await.text(), "v", "nothing was moved or flushed");
+    eventually(Duration::from_secs(5), async || client.status().await["status"] == "pass").await;
+}
+
 #[tokio::test]
 async fn without_a_password_nobody_can_sign_in_and_a_warning_says_so() {
     let list = printed(&[]).await;

@@ -18,15 +18,17 @@ use crate::telemetry::metrics::RejectReason;
 
 /// Refused connections that may read their refusal at the same time. Beyond this they are closed without a word: a flood
 /// must not occupy by being refused what it could not occupy by being served.
-const LEAVES: usize = 256;
+pub const LEAVES: usize = 256;
 
 /// How many connections may be open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of all callers.
     pub total: usize,
     /// Of one address.
     pub per_address: usize,
+    /// Beyond these, for as long as it takes to read the refusal; [`LEAVES`] at most.
+    pub refused: usize,
 }
 
 /// Why there is no place.
@@ -92,7 +94,7 @@ impl Census {
     pub fn take_leave(self: &Arc<Self>) -> Option<Leave> {
         let leave = Leave(self.clone());
         // The guard exists before the check, so that the count is right whatever the answer.
-        (self.leaving.fetch_add(1, Ordering::Relaxed) < LEAVES).then_some(leave)
+        (self.leaving.fetch_add(1, Ordering::Relaxed) < self.limits.refused).then_some(leave)
     }
 
     /// Connections open now.
@@ -179,7 +181,7 @@ mod tests {
 
     fn census(total: usize, per_address: usize) -> Arc<Census> {
         let metrics = Metrics::new(Build::current()).expect("a valid table");
-        Census::new(Limits { total, per_address }, Arc::new(metrics))
+        Census::new(Limits { total, per_address, refused: LEAVES }, Arc::new(metrics))
     }
 
     fn ip(text: &str) -> IpAddr {

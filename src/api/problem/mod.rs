@@ -381,6 +381,11 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { limit } => {
                 Self::new(Code::PayloadTooLarge, format!("the body may have {limit} bytes at most"))
             }
+            BodyError::NoRoom { retry_after } => Self {
+                outcome: Some(Outcome::NotExecuted),
+                retry_after: Some(retry_after),
+                ..Self::new(Code::Overloaded, "request bodies hold all the memory they may hold; nothing was changed")
+            },
             BodyError::TooSlow(within) => {
                 Self::new(Code::RequestTimeout, format!("the body did not arrive within {} ms", within.as_millis()))
             }

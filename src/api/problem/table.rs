@@ -273,6 +273,14 @@ codes! {
         way_out: "Send less, in several requests.",
         detail: "the body may have 16777216 bytes at most",
     }
+    /// What would be answered is too large.
+    ReplyTooLarge {
+        code: "reply_too_large", status: 413, outcome: NOT_EXECUTED, again: Again::Corrected,
+        title: "The answer would be too large",
+        happened: "What is stored is larger than an answer may be (limits.reply). It was read and let go of.",
+        way_out: "Read it in ranges, with GETRANGE of the command dialect, or ask the operator to raise limits.reply.",
+        detail: "the content has 209715200 bytes, and answers may have 67108864",
+    }
     /// Path and query are too long.
     UriTooLong {
         code: "uri_too_long", status: 414, outcome: None, again: Again::Corrected,
@@ -336,7 +344,8 @@ codes! {
     Overloaded {
         code: "overloaded", status: 503, outcome: NOT_EXECUTED, again: Again::Safely,
         title: "Too many requests are in flight",
-        happened: "The bound on requests in flight and waiting is reached. Waiting longer would help nobody.",
+        happened: "The bound on requests in flight and waiting is reached, or that on the bytes of request bodies being held. Waiting \
+                   longer would help nobody.",
         way_out: "Send it again after Retry-After seconds.",
         detail: "the bound on requests in flight and waiting is reached; nothing was changed",
     }

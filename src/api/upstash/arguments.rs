@@ -51,9 +51,15 @@ pub trait BatchSink: Sink {
 pub struct Limits {
     /// The longest argument that is accepted, in bytes after decoding.
     pub argument_bytes: usize,
+    /// The most arguments that one command may have, its name included.
+    pub arguments: usize,
     /// The most commands that one batch may hold.
     pub commands: usize,
 }
+
+/// A batch may have this many times the arguments of one command in all: every one of [`Limits::commands`] commands at its default may
+/// be a hundred words long, and yet none of the bounds can be got around by many commands.
+const IN_ALL: usize = 10;
 
 /// Which 4xx status suits an [`ArgumentError`]. Only a hint: an error of one batch item travels inside a 200.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -111,9 +117,9 @@ impl Limits {
 pub fn parse_command<S: Sink + ?Sized>(body: &[u8], limits: &Limits, sink: &mut S) -> Result<(), ArgumentError> {
     let mut cursor = Cursor::new(body);
     open_body(&mut cursor, COMMAND_EXAMPLE)?;
-    let refused = command(&mut cursor, &mut Vec::new(), limits, sink)?;
+    let read = command(&mut cursor, &mut Vec::new(), limits, sink)?;
     cursor.end()?;
-    refused.map_or(Ok(()), Err)
+    read.refused.map_or(Ok(()), Err)
 }
 
 /// Reads the body of `POST /pipeline` and `POST /multi-exec`: an array of commands.
@@ -125,23 +131,37 @@ pub fn parse_batch<S: BatchSink + ?Sized>(body: &[u8], limits: &Limits, sink: &m
     open_body(&mut cursor, BATCH_EXAMPLE)?;
     let mut scratch = Vec::new();
     let mut commands = 0;
+    let mut arguments = 0;
+    let in_all = limits.arguments.saturating_mul(IN_ALL);
     while cursor.next_element(commands == 0)? {
         if commands == limits.commands {
             return Err(too_many_commands(limits.commands));
         }
         open_item(&mut cursor, commands)?;
         sink.begin();
-        match command(&mut cursor, &mut scratch, limits, sink)? {
+        let read = command(&mut cursor, &mut scratch, limits, sink)?;
+        match read.refused {
             None => sink.end(),
             Some(error) => sink.refuse(error),
         }
         commands += 1;
+        arguments += read.given;
+        if arguments > in_all {
+            return Err(too_many_arguments(in_all, "all commands of one batch together", "batches"));
+        }
     }
     cursor.end()?;
     if commands == 0 {
         return Err(ArgumentError::bad_request("ERR empty pipeline request"));
     }
     Ok(())
+}
+
+/// A command that was read to its end.
+struct Read {
+    /// Arguments that were given to the sink.
+    given: usize,
+    refused: Option<ArgumentError>,
 }
 
 /// Reads one command, its `[` already taken. Always reads to its end, so that the next one can be found;
@@ -151,14 +171,21 @@ fn command<S: Sink + ?Sized>(
     scratch: &mut Vec<u8>,
     limits: &Limits,
     sink: &mut S,
-) -> Result<Option<ArgumentError>, Syntax> {
+) -> Result<Read, Syntax> {
     let mut refused = None;
+    let mut given = 0;
     let mut first = true;
     while cursor.next_element(first)? {
         let value = cursor.value(scratch)?;
         if refused.is_none() {
             match argument(value, first, limits) {
-                Ok(bytes) => sink.argument(bytes),
+                Ok(_) if given == limits.arguments => {
+                    refused = Some(too_many_arguments(limits.arguments, "one command", "commands"));
+                }
+                Ok(bytes) => {
+                    sink.argument(bytes);
+                    given += 1;
+                }
                 Err(error) => refused = Some(error),
             }
         }
@@ -167,7 +194,7 @@ fn command<S: Sink + ?Sized>(
     if first {
         refused = Some(ArgumentError::bad_request("ERR empty command"));
     }
-    Ok(refused)
+    Ok(Read { given, refused })
 }
 
 fn argument<'a>(value: Value<'a>, is_name: bool, limits: &Limits) -> Result<&'a [u8], ArgumentError> {
@@ -209,6 +236,12 @@ fn open_item(cursor: &mut Cursor<'_>, index: usize) -> Result<(), ArgumentError>
 fn too_many_commands(limit: usize) -> ArgumentError {
     ArgumentError::too_large(format!(
         "ERR max commands in one batch exceeded. Limit: {limit} commands. Send several smaller batches"
+    ))
+}
+
+fn too_many_arguments(limit: usize, of: &str, smaller: &str) -> ArgumentError {
+    ArgumentError::too_large(format!(
+        "ERR max arguments of {of} exceeded. Limit: {limit} arguments. Send several smaller {smaller}"
     ))
 }
 

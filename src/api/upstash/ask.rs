@@ -97,7 +97,11 @@ impl Visitor {
     /// The bounds on what a body may hold.
     pub(super) fn limits(&self) -> Limits {
         let settings = &self.worker.shared.settings;
-        Limits { argument_bytes: settings.argument_bytes, commands: settings.batch_commands }
+        Limits {
+            argument_bytes: settings.argument_bytes,
+            arguments: settings.arguments,
+            commands: settings.batch_commands,
+        }
     }
 }
 

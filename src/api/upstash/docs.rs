@@ -107,6 +107,8 @@ as `_token`; the `Authorization` header wins.
 | subscriptions | the stream outlives a loss of Redis: `: discontinuity` once messages arrive again, those in between are lost. A payload is sent as it is, a line feed in it as another `data: ` line |
 | who may subscribe | every token, read-only ones included: it changes nothing. A pattern shows the names of channels in use |
 | scripts that name undeclared keys | possible, as on Redis |
+| what a script may call | what the Redis user of this service may: with the embedded Redis, or the list of `collective redis-acl`, no other machine, no other database, no settings of the server |
+| commands of scope `server` | with the embedded Redis, or that list, answered `NOPERM` by Redis, `ACL WHOAMI` excepted |
 | tokens | root, full and read-only, configured as SHA-256 digests |
 | keys and channels that begin with `collective:` | refused: they are the service's own, also behind a `BY` or `GET` pattern of `SORT` that may become one (`c*`, `*`). `FLUSHDB` removes the keys with all others; the service makes them anew |
 | functions and libraries that begin with `collective_v`, in any case | refused to load, delete and call, for root, too: leases, limiters and counters run in them |

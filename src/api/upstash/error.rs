@@ -359,6 +359,10 @@ impl From<BodyError> for DialectError {
             BodyError::TooLarge { limit } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("ERR the request body may have {limit} bytes at most"))
             }
+            BodyError::NoRoom { retry_after } => {
+                let text = "OVERLOADED request bodies hold all the memory they may hold; the command was not executed";
+                Self::shed(text, retry_after)
+            }
             BodyError::TooSlow(within) => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
                 format!("ERR the request body did not arrive within {} ms", within.as_millis()),

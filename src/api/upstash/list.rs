@@ -12,7 +12,7 @@ use super::adapt::{Adapted, Telling, adapt};
 use super::arguments::{ArgumentError, BatchSink, Sink};
 use super::ask::{Ask, Builder, Formats, Visitor};
 use super::error::{DialectError, Refusal, check};
-use super::reply::{self, Encoding, Item};
+use super::reply::{self, Encoding};
 use super::scripts::Scripts;
 use super::{arguments, size, success, typed_scan};
 use crate::api::envelope::OUTCOME;
@@ -28,14 +28,13 @@ pub(super) async fn pipeline(
     let ask = visitor.read(request, payload, Formats::JsonOnWish).await?;
     let mut list = List::parse(&ask, Batch::default())?;
     if list.load.is_empty() {
-        return Ok(list.answer(&[], ask.encoding));
+        return Ok(list.answer(Vec::new(), &ask));
     }
     let lane = list.load.lane();
     let sent = ask.visitor.worker.gateway.run_batch(&list.load, ask.deadline).await;
     let mut replies = sent.map_err(|error| DialectError::of_gateway(&error, lane))?.reply;
     list.tell(&mut replies, &ask).await;
-    list.bound(&replies, &ask);
-    Ok(list.answer(&replies, ask.encoding))
+    Ok(list.answer(replies, &ask))
 }
 
 /// `POST /multi-exec`: a list of commands, all or none of them, and nobody else's in between.
@@ -59,8 +58,7 @@ pub(super) async fn transaction(
         Ending::Unreadable => return Err(DialectError::unreadable()),
     };
     list.tell(&mut replies, &ask).await;
-    list.bound(&replies, &ask);
-    Ok(list.answer(&replies, ask.encoding))
+    Ok(list.answer(replies, &ask))
 }
 
 /// What commands are loaded onto: both keep their order.
@@ -177,52 +175,66 @@ impl<L> List<'_, L> {
         }
     }
 
-    /// Keeps back replies that are too large; the other items keep their answers.
-    fn bound(&mut self, replies: &[Reply], ask: &Ask) {
-        let limit = ask.visitor.worker.shared.settings.reply_bytes;
-        let sent = self.places.iter_mut().filter(|place| !matches!(place, Place::Refused(_)));
-        for (place, reply) in sent.zip(replies) {
-            if let Place::Sent(judge, _) = place
-                && let Some((text, outcome)) = size::refusal(reply, *judge, limit)
-            {
-                *place = Place::Untold(text, outcome);
+    /// Writes the answer. Replies for which there is no room are kept back; the other items keep their answers. Each reply is let
+    /// go of as soon as it is written, so that the list is not held twice.
+    fn answer(&self, replies: Vec<Reply>, ask: &Ask) -> HttpResponse {
+        let mut told = Told {
+            list: reply::List::of(self.places.len(), ask.encoding),
+            worst: None,
+            encoding: ask.encoding,
+            limit: ask.visitor.worker.shared.settings.reply_bytes,
+        };
+        let mut replies = replies.into_iter();
+        for place in &self.places {
+            match place {
+                Place::Refused(refusal) => told.error(&refusal.text, Outcome::NotExecuted),
+                Place::Untold(text, outcome) => {
+                    drop(replies.next());
+                    told.error(text, *outcome);
+                }
+                Place::Sent(judge, _) => match replies.next() {
+                    Some(reply) => told.reply(&reply, *judge),
+                    // The gateway gives all replies or none, so there is one for each place that was sent.
+                    None => told.error("ERR the reply is missing", Outcome::Unknown),
+                },
             }
         }
-    }
-
-    fn answer(&self, replies: &[Reply], encoding: Encoding) -> HttpResponse {
-        let mut out = Vec::with_capacity(32 * self.places.len());
-        let mut next = replies.iter();
-        let mut worst = None;
-        let items = self.places.iter().map(|place| {
-            let (item, outcome) = place.item(&mut next);
-            worst = worst.max(outcome);
-            item
-        });
-        reply::write_batch(&mut out, items, encoding);
-        let mut response = success(out);
-        if let Some(outcome) = worst {
-            response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
-        }
-        response
+        told.response()
     }
 }
 
-impl Place {
-    /// The item in this place, and what became of it if it did not succeed.
-    fn item<'a>(&'a self, replies: &mut impl Iterator<Item = &'a Reply>) -> (Item<'a>, Option<Outcome>) {
-        match self {
-            Self::Refused(refusal) => (Item::Refused(&refusal.text), Some(Outcome::NotExecuted)),
-            Self::Untold(text, outcome) => {
-                let _ = replies.next();
-                (Item::Refused(text), Some(*outcome))
-            }
-            Self::Sent(judge, _) => match replies.next() {
-                Some(reply @ Reply::ServerError(error)) => (Item::Reply(reply), Some(judge.outcome(error))),
-                Some(reply) => (Item::Reply(reply), None),
-                // The gateway gives all replies or none, so there is one for each place that was sent.
-                None => (Item::Refused("ERR the reply is missing"), Some(Outcome::Unknown)),
-            },
+/// An answer that is being written.
+struct Told {
+    list: reply::List,
+    /// Of the items that did not succeed.
+    worst: Option<Outcome>,
+    encoding: Encoding,
+    /// For all replies together.
+    limit: usize,
+}
+
+impl Told {
+    fn reply(&mut self, reply: &Reply, judge: Judge) {
+        let refused = size::refusal_in_list(reply, judge, self.encoding, self.limit, self.list.bytes());
+        if let Some((text, outcome)) = refused {
+            return self.error(&text, outcome);
         }
+        if let Reply::ServerError(error) = reply {
+            self.worst = self.worst.max(Some(judge.outcome(error)));
+        }
+        self.list.reply(reply);
+    }
+
+    fn error(&mut self, text: &str, outcome: Outcome) {
+        self.worst = self.worst.max(Some(outcome));
+        self.list.error(text);
+    }
+
+    fn response(self) -> HttpResponse {
+        let mut response = success(self.list.finish());
+        if let Some(outcome) = self.worst {
+            response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
+        }
+        response
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Limits: replies nested deeper than [`MAX_DEPTH`] are answered with an error. Knows nothing of HTTP.
 
+mod measure;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+pub(super) use self::measure::written_bytes;
 use crate::api::upstash::scan;
 use crate::redis::Reply;
 
@@ -39,15 +41,6 @@ pub enum Encoding {
     Base64,
 }
 
-/// One place in the answer to a batch.
-#[derive(Copy, Clone, Debug)]
-pub enum Item<'a> {
-    /// What Redis answered; an error reply is welcome.
-    Reply(&'a Reply),
-    /// The text of an error that was found before Redis was asked.
-    Refused(&'a str),
-}
-
 /// Appends `{"result":…}`, or `{"error":"…"}` for an error reply.
 pub fn write_result(out: &mut Vec<u8>, reply: &Reply, encoding: Encoding) {
     let start = out.len();
@@ -64,20 +57,49 @@ pub fn write_error(out: &mut Vec<u8>, text: &str) {
     out.push(b'}');
 }
 
-/// Appends the answer to `/pipeline` and `/multi-exec`: one object per command, in order. Each item's result counts as
-/// a top-level one. For a transaction the items are the elements of the reply to EXEC.
-pub fn write_batch<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = Item<'a>>, encoding: Encoding) {
-    out.push(b'[');
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        match item {
-            Item::Reply(reply) => write_result(out, reply, encoding),
-            Item::Refused(text) => write_error(out, text),
+/// The answer to `/pipeline` and `/multi-exec` as it is written: one object per command, in order. Each item's result counts as a
+/// top-level one. For a transaction the items are the elements of the reply to EXEC.
+pub struct List {
+    out: Vec<u8>,
+    encoding: Encoding,
+}
+
+impl List {
+    /// A list of about `items` items.
+    pub fn of(items: usize, encoding: Encoding) -> Self {
+        let mut out = Vec::with_capacity(2 + 32 * items);
+        out.push(b'[');
+        Self { out, encoding }
+    }
+
+    /// What Redis answered; an error reply is welcome.
+    pub fn reply(&mut self, reply: &Reply) {
+        self.separate();
+        write_result(&mut self.out, reply, self.encoding);
+    }
+
+    /// The text of an error in the place of a reply.
+    pub fn error(&mut self, text: &str) {
+        self.separate();
+        write_error(&mut self.out, text);
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The whole.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.out.push(b']');
+        self.out
+    }
+
+    fn separate(&mut self) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
         }
     }
-    out.push(b']');
 }
 
 /// The text of an error reply as Redis sent it, `CODE message`, without control characters.

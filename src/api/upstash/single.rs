@@ -103,8 +103,8 @@ fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<Vec<u8>, DialectE
     if let Reply::ServerError(error) = reply {
         return Err(DialectError::of_redis(error, command.judge().outcome(error)));
     }
-    if let Some((text, outcome)) = size::refusal(reply, command.judge(), ask.visitor.worker.shared.settings.reply_bytes)
-    {
+    let limit = ask.visitor.worker.shared.settings.reply_bytes;
+    if let Some((text, outcome)) = size::refusal(reply, command.judge(), ask.encoding, limit) {
         return Err(DialectError::reply_too_large(text, outcome));
     }
     let mut out = Vec::with_capacity(64);

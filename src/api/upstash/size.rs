@@ -1,77 +1,147 @@
-//! The bounds on the reply to one command: `limits.reply` bytes, and how deep it may be nested.
+//! The bounds on what is told of the replies to one request: `limits.reply`, and how deep one may be nested.
 //!
-//! The hosted service bounds a command in both directions, and so does this one: a value that somebody let grow for a year must
-//! not take this process' memory several times over when it is written as JSON. The command has run when its reply is refused, so
-//! the outcome is told: a write was executed. Of a reply that is nested too deep the driver could read nothing, so it was cut on its way
-//! in (`redis/sanitize.rs`), and is refused here. Limits: the reply has been read from Redis by then.
+//! Measured is the JSON that would be written: a zero byte takes six bytes there, and a list of harmless replies adds up. Whatever is
+//! over is not written at all, so that nobody's values take this process' memory several times over. The command has run when its
+//! reply is refused, so the outcome is told: a write was executed. Of a reply that is nested too deep the driver could read nothing,
+//! so it was cut on its way in (`redis/sanitize.rs`), and is refused here. Limits: the reply has been read from Redis by then.
 
+use super::reply::{Encoding, written_bytes};
 use crate::redis::catalogue::Class;
 use crate::redis::{DEEPEST_REPLY, Judge, Outcome, Reply};
 
 /// The text and the outcome for a reply over `limit` bytes, or nested too deep; `None` if it may pass.
-pub(super) fn refusal(reply: &Reply, judge: Judge, limit: usize) -> Option<(String, Outcome)> {
-    let Extent { bytes, levels } = extent(reply);
-    let text = if bytes > limit {
-        format!("ERR max request size exceeded. Limit: {limit} bytes, Actual: {bytes} bytes (the command's reply)")
-    } else if levels > DEEPEST_REPLY {
-        format!(
-            "ERR the command's reply is nested too deep: it may have {DEEPEST_REPLY} levels of arrays. Let it answer flatter"
-        )
-    } else {
-        return None;
-    };
-    let outcome = if judge.spec().class == Class::Read { Outcome::NotExecuted } else { Outcome::Executed };
-    Some((text, outcome))
-}
-
-/// How large a reply is.
-#[derive(Default)]
-struct Extent {
-    /// Bytes of all strings in it.
-    bytes: usize,
-    /// Arrays in arrays.
-    levels: usize,
-}
-
-/// The driver nests a hundred levels at most.
-fn extent(reply: &Reply) -> Extent {
-    let flat = |bytes| Extent { bytes, levels: 0 };
-    match reply {
-        Reply::BulkString(data) => flat(data.len()),
-        Reply::SimpleString(text) => flat(text.len()),
-        Reply::Array(items) => {
-            let inner = items.iter().map(extent).fold(Extent::default(), |sum, item| Extent {
-                bytes: sum.bytes + item.bytes,
-                levels: sum.levels.max(item.levels),
-            });
-            Extent { levels: inner.levels + 1, ..inner }
-        }
-        _ => flat(0),
+pub(super) fn refusal(reply: &Reply, judge: Judge, encoding: Encoding, limit: usize) -> Option<(String, Outcome)> {
+    if levels(reply) > DEEPEST_REPLY {
+        return Some((too_deep(), outcome(judge)));
     }
+    let bytes = over(reply, encoding, limit)?;
+    let text =
+        format!("ERR max request size exceeded. Limit: {limit} bytes, Actual: {bytes} bytes (the command's reply)");
+    Some((text, outcome(judge)))
+}
+
+/// The same for a reply in a list, of whose `limit` bytes `taken` are taken by the replies before it.
+pub(super) fn refusal_in_list(
+    reply: &Reply,
+    judge: Judge,
+    encoding: Encoding,
+    limit: usize,
+    taken: usize,
+) -> Option<(String, Outcome)> {
+    if levels(reply) > DEEPEST_REPLY {
+        return Some((too_deep(), outcome(judge)));
+    }
+    let bytes = over(reply, encoding, limit.saturating_sub(taken))?;
+    if bytes > limit {
+        return refusal(reply, judge, encoding, limit);
+    }
+    let text = format!(
+        "ERR max request size exceeded. Limit: {limit} bytes for all replies of a request, Actual: {bytes} bytes (the command's \
+         reply) after {taken} bytes of those before it: ask for it in a request of its own"
+    );
+    Some((text, outcome(judge)))
+}
+
+fn too_deep() -> String {
+    format!(
+        "ERR the command's reply is nested too deep: it may have {DEEPEST_REPLY} levels of arrays. Let it answer flatter"
+    )
+}
+
+/// Arrays in arrays. The driver nests a hundred levels at most.
+fn levels(reply: &Reply) -> usize {
+    match reply {
+        Reply::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The written size of a reply that has no room in `room` bytes.
+fn over(reply: &Reply, encoding: Encoding, room: usize) -> Option<usize> {
+    // Nearly every reply is far below: only for one that may be over is each byte looked at.
+    if at_most(reply) <= room {
+        return None;
+    }
+    Some(written_bytes(reply, encoding)).filter(|bytes| *bytes > room)
+}
+
+fn outcome(judge: Judge) -> Outcome {
+    if judge.spec().class == Class::Read { Outcome::NotExecuted } else { Outcome::Executed }
+}
+
+/// No reply is written with more bytes than this. The driver nests a hundred levels at most.
+fn at_most(reply: &Reply) -> usize {
+    /// The longest escape of a byte.
+    const ESCAPE: usize = 6;
+    /// Around a string or in place of a number; longer than both.
+    const FRAME: usize = 32;
+    let strings = match reply {
+        Reply::BulkString(data) => ESCAPE * data.len(),
+        Reply::SimpleString(text) => ESCAPE * text.len(),
+        Reply::Array(items) => items.iter().map(at_most).sum(),
+        // Error lines are short, and RESP2 has nothing else: other kinds are measured.
+        Reply::Nil | Reply::Int(_) | Reply::Okay => 0,
+        _ => return usize::MAX / 2,
+    };
+    strings.saturating_add(FRAME)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::upstash::reply::write_result;
     use crate::redis::Command;
 
     #[test]
     fn a_reply_at_the_limit_passes_and_one_byte_more_does_not() {
         let reply =
-            Reply::Array(vec![Reply::BulkString(vec![b'x'; 6]), Reply::Array(vec![Reply::BulkString(vec![b'y'; 4])])]);
+            Reply::Array(vec![Reply::BulkString(vec![0; 6]), Reply::Array(vec![Reply::BulkString(vec![b'y'; 4])])]);
         let judge = Command::of(&[b"MGET", b"a"]).judge();
-        assert_eq!(refusal(&reply, judge, 10), None);
-        assert_eq!(refusal(&reply, judge, 9).map(|(_, outcome)| outcome), Some(Outcome::NotExecuted));
+        for encoding in [Encoding::Text, Encoding::Base64] {
+            let mut out = Vec::new();
+            write_result(&mut out, &reply, encoding);
+            assert_eq!(refusal(&reply, judge, encoding, out.len()), None);
+            let told = refusal(&reply, judge, encoding, out.len() - 1).map(|(_, outcome)| outcome);
+            assert_eq!(told, Some(Outcome::NotExecuted));
+        }
         let popped = Command::of(&[b"GETDEL", b"a"]).judge();
-        assert_eq!(refusal(&reply, popped, 9).map(|(_, outcome)| outcome), Some(Outcome::Executed));
+        let told = refusal(&reply, popped, Encoding::Text, 9).map(|(_, outcome)| outcome);
+        assert_eq!(told, Some(Outcome::Executed));
+    }
+
+    #[test]
+    fn in_a_list_what_was_told_before_counts() {
+        let reply = Reply::BulkString(vec![b'x'; 10]);
+        let judge = Command::of(&[b"GET", b"a"]).judge();
+        let bytes = br#"{"result":"xxxxxxxxxx"}"#.len();
+        assert_eq!(refusal_in_list(&reply, judge, Encoding::Text, 100, 100 - bytes), None);
+        let (text, outcome) = refusal_in_list(&reply, judge, Encoding::Text, 100, 101 - bytes).expect("refused");
+        assert!(text.contains("all replies") && outcome == Outcome::NotExecuted, "{text}");
+    }
+
+    #[test]
+    fn nothing_is_written_with_more_bytes_than_estimated() {
+        let strings = [vec![0; 9], vec![0xff; 9], b"\"\\\n".to_vec(), Vec::new()];
+        let replies = strings.map(Reply::BulkString).into_iter().chain([Reply::Nil, Reply::Int(i64::MIN), Reply::Okay]);
+        let all: Vec<Reply> = replies.collect();
+        for reply in all.iter().chain([&Reply::Array(all.clone())]) {
+            for encoding in [Encoding::Text, Encoding::Base64] {
+                let written = written_bytes(reply, encoding);
+                assert!(written <= at_most(reply), "{reply:?}: {written}");
+            }
+        }
     }
 
     #[test]
     fn a_reply_nested_as_deep_as_allowed_passes_and_one_level_more_does_not() {
         let deepest = (1..DEEPEST_REPLY).fold(Reply::Array(vec![]), |inner, _| Reply::Array(vec![inner]));
         let judge = Command::of(&[b"EVAL", b"x", b"0"]).judge();
-        assert_eq!(refusal(&deepest, judge, 10), None);
+        assert_eq!(refusal(&deepest, judge, Encoding::Text, 10_000), None);
         let deeper = Reply::Array(vec![Reply::Nil, deepest]);
-        assert_eq!(refusal(&deeper, judge, 10).map(|(_, outcome)| outcome), Some(Outcome::Executed));
+        for told in
+            [refusal(&deeper, judge, Encoding::Text, 10), refusal_in_list(&deeper, judge, Encoding::Text, 10, 9)]
+        {
+            assert_eq!(told.map(|(_, outcome)| outcome), Some(Outcome::Executed));
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `{key}` is everything after the prefix, percent-decoded once, slashes included; `/v1/keys?key_base64url=…` is the same resource
 //! and names what no path can. Content goes in and comes out as bytes; a reader who asks for JSON gets the same bytes as JSON if
-//! they are. Limits: the lifetime is told on HEAD alone, where it costs nothing more; ranges are not served.
+//! they are. Limits: the lifetime is told on HEAD alone, where it costs nothing more; ranges are not served; content over `limits.reply`,
+//! which only others than we can have stored, is refused once it has been read.
 
 pub(super) mod docs;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::header::{self, Accept, Header, HeaderName, HeaderValue, Quality};
-use actix_web::web::Payload;
+use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
@@ -24,8 +25,8 @@ use super::{Caller, conditions, fence, listing, query, wrong_method};
 use crate::api::problem::{Code, Problem};
 use crate::api::stale::{self, Recall, aged};
 use crate::redis::catalogue::Lane;
-use crate::resources::Conditions;
 use crate::resources::keys::{ETag, Guard, Keys, Lifetime, Verdict};
+use crate::resources::{Conditions, Failure, Found};
 use crate::security::{ReadKeys, WriteKeys};
 
 const PREFIX: &str = "/v1/keys/";
@@ -148,8 +149,12 @@ async fn get(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpRespo
     let conditions = conditions::of(&request).map_err(at)?;
     let keys = Keys::new(&caller.0.worker.gateway, &caller.0.worker.names);
     let recall = recall(&caller, &request, &conditions, "GET /v1/keys", &key);
-    let (found, age) = stale::read(recall, keys.get(&key, caller.0.allowance.without_body())).await.map_err(at)?;
+    let (found, age) = stale::read(recall, content(&keys, &key, &caller)).await.map_err(at)?;
     let content = found.value.ok_or_else(|| at(missing(found.attempts)))?;
+    let limit = caller.0.worker.shared.settings.reply_bytes;
+    if content.len() > limit {
+        return Err(at(too_large(limit, content.len(), found.attempts)));
+    }
     let unacceptable = || Problem::decided(Code::NotAcceptable, UNACCEPTABLE, found.attempts);
     let media_type = media_type(&request, &content).ok_or_else(|| at(unacceptable()))?;
     let etag = ETag::of(&content);
@@ -161,6 +166,12 @@ async fn get(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpRespo
         .insert_header((header::ETAG, tag(&etag)))
         .body(content);
     Ok(aged(response, age))
+}
+
+/// What is stored, so that whoever remembers it shares it.
+async fn content(keys: &Keys<'_>, key: &[u8], caller: &Caller<ReadKeys>) -> Result<Found<Bytes>, Failure> {
+    let Found { value, attempts } = keys.get(key, caller.0.allowance.without_body()).await?;
+    Ok(Found { value: value.map(Bytes::from), attempts })
 }
 
 async fn head(caller: Caller<ReadKeys>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -241,6 +252,11 @@ fn is_json(content: &[u8]) -> bool {
 
 fn missing(attempts: u32) -> Problem {
     Problem::decided(Code::NotFound, "there is no such key", attempts)
+}
+
+fn too_large(limit: usize, bytes: usize, attempts: u32) -> Problem {
+    let detail = format!("the content has {bytes} bytes, and answers may have {limit}");
+    Problem::decided(Code::ReplyTooLarge, detail, attempts)
 }
 
 /// The key of a request whose query can hold nothing else.

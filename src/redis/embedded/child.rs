@@ -31,6 +31,7 @@ use super::log_tail::{self, Mark};
 use super::occupancy::{self, Occupancy};
 use super::private_file::remove_if_there;
 use super::process::Process;
+use super::rights;
 use super::{Embedded, EmbeddedEvent};
 use crate::resilience::{Backoff, Moment};
 use crate::telemetry::clock;
@@ -122,15 +123,20 @@ impl<E: Fn(EmbeddedEvent)> Supervisor<E> {
             match occupancy.map_err(|error| format!("cannot find out who has {}: {error}", layout.data.display()))? {
                 Occupancy::Free(lock) => return self.start(lock),
                 Occupancy::Taken { by: Some(process), word: Some(Word::Ready | Word::Loading) } => {
-                    return Ok(self.adopt(process));
-                }
-                Occupancy::Taken { by, word } => {
-                    if let Some(event) = obstacle.met(by, word, &self.embedded.layout.data) {
-                        self.tell(event);
+                    match rights::grant(&layout.socket, &self.embedded.password).await {
+                        Ok(()) => return Ok(self.adopt(process)),
+                        Err(word) => self.meet(&mut obstacle, Some(process), Some(word)),
                     }
                 }
+                Occupancy::Taken { by, word } => self.meet(&mut obstacle, by, word),
             }
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn meet(&self, obstacle: &mut Obstacle, by: Option<Process>, word: Option<Word>) {
+        if let Some(event) = obstacle.met(by, word, &self.embedded.layout.data) {
+            self.tell(event);
         }
     }
 
@@ -236,6 +242,7 @@ impl Obstacle {
             Some(Word::Ready | Word::Loading) => ("its process cannot be named", false),
             Some(Word::Silence) => ("it does not answer: it may be frozen", false),
             Some(Word::WrongPassword) => ("it does not take the password in redis-password: told it to end", true),
+            Some(Word::OtherRights) => ("it does not take the rights of the service's user: told it to end", true),
             None if self.unreachable_for() >= UNREACHABLE_FOR => ("its socket is gone: told it to end", true),
             None => ("it is starting or ending", false),
         }
@@ -268,6 +275,7 @@ async fn until_ready(embedded: &Embedded) -> Option<u32> {
     let mut wait = GREET_AGAIN.0;
     loop {
         if let Greeting::Present { pid, word: Word::Ready } = greet(&embedded.layout.socket, &embedded.password).await {
+            rights::grant_newer(&embedded.layout.socket, &embedded.password).await;
             return pid;
         }
         sleep(wait).await;

@@ -2,7 +2,8 @@
 //!
 //! One instance per directory. The lock is a `flock` on `lock`, because the kernel drops it with the process however
 //! that died; a pid file alone would have to guess. Everything inside is for the owner only: the directory is 0700,
-//! files are 0600.
+//! files are 0600. And everything is of the user we run as: a directory that somebody else made, in a place where everybody may make
+//! one, would hold his token and, under the names of our files, links to what he wants overwritten.
 //!
 //! Limits: the lock works among processes of one kernel (containers sharing a volume included), not over network file
 //! systems that do not carry `flock`. A directory that is open to others and already holds foreign files is refused
@@ -11,7 +12,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,13 +44,16 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError::InUse`] when another instance holds it; [`DataDirError::Exposed`] when it is open to other users
-    /// and holds files that are not ours; [`DataDirError::Io`] when the file system says no.
+    /// and holds files that are not ours; [`DataDirError::Foreign`] and [`DataDirError::NotPlain`] when it, or a file in it, is
+    /// another user's or a link; [`DataDirError::Io`] when the file system says no.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let doing = |doing| move |source| DataDirError::Io { doing, path: path.to_owned(), source };
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(DIRECTORY_MODE).create(path).map_err(doing("create"))?;
         // Redis changes its working directory, so every path it is told must be absolute.
+        own_link(path)?;
         let path = path.canonicalize().map_err(doing("resolve"))?;
+        own_directory(&path)?;
         close_to_others(&path)?;
         let hold = Arc::new(Hold(lock(&path)?));
         Ok(Self { path, hold })
@@ -79,13 +83,15 @@ impl DataDir {
     /// # Errors
     /// As for [`root_token`](Self::root_token).
     pub fn kept_root_token(path: &Path) -> Result<Option<Secret>, DataDirError> {
-        kept_secret(path.join(ROOT_TOKEN))
+        // An administrator may ask in the name of the service's user, to whom all of it then belongs.
+        let owner = fs::metadata(path).map_or_else(|_| private_file::us(), |metadata| metadata.uid());
+        kept_secret(path.join(ROOT_TOKEN), owner)
     }
 
     /// The secret kept in the named file, generated when there is none.
     pub(super) fn secret(&self, name: &str) -> Result<Secret, DataDirError> {
         let path = self.path.join(name);
-        if let Some(kept) = kept_secret(path.clone())? {
+        if let Some(kept) = kept_secret(path.clone(), private_file::us())? {
             return Ok(kept);
         }
         let fresh = generate()?;
@@ -100,9 +106,8 @@ impl DataDir {
     }
 }
 
-fn kept_secret(path: PathBuf) -> Result<Option<Secret>, DataDirError> {
-    let kept = private_file::read(&path).map_err(|source| DataDirError::io("read", &path, source))?;
-    let Some(kept) = kept else { return Ok(None) };
+fn kept_secret(path: PathBuf, owner: u32) -> Result<Option<Secret>, DataDirError> {
+    let Some(kept) = private_file::read(&path, owner)? else { return Ok(None) };
     let kept = kept.trim();
     let usable = kept.len() >= SECRET_CHARACTERS_MIN && kept.bytes().all(|byte| byte.is_ascii_graphic());
     if usable { Ok(Some(Secret::from(kept.to_owned()))) } else { Err(DataDirError::WeakSecret { path }) }
@@ -138,6 +143,20 @@ pub enum DataDirError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// The directory or a file in it belongs to another user than it has to.
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// To whom it belongs.
+        owner: u32,
+        /// To whom it has to.
+        wanted: u32,
+    },
+    /// A symbolic link, or something else that is no plain file or directory, under the name of one of ours.
+    NotPlain {
+        /// Which.
+        path: PathBuf,
     },
     /// A secret file holds something too short to be a secret, or unprintable.
     WeakSecret {
@@ -181,6 +200,17 @@ impl fmt::Display for DataDirError {
                  empty directory inside it, or close it with chmod 700",
                 path.display()
             ),
+            Self::Foreign { path, owner, wanted } => write!(
+                f,
+                "{} belongs to user {owner}, and has to belong to user {wanted}: whoever made it chose what is in it. Set data_dir \
+                 (COLLECTIVE_DATA_DIR) to a directory of that user's own; or, if you know what is in it, chown it",
+                path.display()
+            ),
+            Self::NotPlain { path } => write!(
+                f,
+                "{} is a symbolic link or a special file, and has to be a plain one: remove it, and the next start makes it anew",
+                path.display()
+            ),
             Self::WeakSecret { path } => write!(
                 f,
                 "{} does not hold at least {SECRET_CHARACTERS_MIN} printable characters without spaces: delete the file, and the \
@@ -203,9 +233,33 @@ impl std::error::Error for DataDirError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Random(source) => Some(source),
-            Self::InUse { .. } | Self::Exposed { .. } | Self::WeakSecret { .. } => None,
+            Self::InUse { .. }
+            | Self::Exposed { .. }
+            | Self::Foreign { .. }
+            | Self::NotPlain { .. }
+            | Self::WeakSecret { .. } => None,
         }
     }
+}
+
+/// A link to the directory may be there if we, or those who rule the machine, put it there.
+fn own_link(path: &Path) -> Result<(), DataDirError> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| DataDirError::io("inspect", path, source))?;
+    let (owner, wanted) = (metadata.uid(), private_file::us());
+    let by_whom_we_trust = owner == wanted || owner == 0;
+    if !metadata.is_symlink() || by_whom_we_trust {
+        return Ok(());
+    }
+    Err(DataDirError::Foreign { path: path.to_owned(), owner, wanted })
+}
+
+/// Lets a directory pass that is one, and ours.
+pub(super) fn own_directory(path: &Path) -> Result<(), DataDirError> {
+    let metadata = fs::symlink_metadata(path).map_err(|source| DataDirError::io("inspect", path, source))?;
+    if !metadata.is_dir() {
+        return Err(DataDirError::NotPlain { path: path.to_owned() });
+    }
+    private_file::owned_by(&metadata, private_file::us(), path)
 }
 
 fn close_to_others(path: &Path) -> Result<(), DataDirError> {
@@ -214,7 +268,9 @@ fn close_to_others(path: &Path) -> Result<(), DataDirError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let ours = path.join(LOCK).exists();
+    // Anybody could have put a file of that name into a directory that was open; then it is not ours.
+    let ours =
+        fs::symlink_metadata(path.join(LOCK)).is_ok_and(|lock| lock.is_file() && lock.uid() == private_file::us());
     let mut entries = fs::read_dir(path).map_err(|source| DataDirError::io("list", path, source))?;
     if !ours && entries.next().is_some() {
         return Err(DataDirError::Exposed { path: path.to_owned(), mode });
@@ -225,7 +281,7 @@ fn close_to_others(path: &Path) -> Result<(), DataDirError> {
 
 fn lock(directory: &Path) -> Result<File, DataDirError> {
     let path = directory.join(LOCK);
-    let mut file = open_lock_file(&path).map_err(|source| DataDirError::io("open the lock", &path, source))?;
+    let mut file = open_lock_file(&path)?;
     if !try_lock(&file).map_err(|source| DataDirError::io("lock", &path, source))? {
         return Err(DataDirError::InUse { path: directory.to_owned(), holder: holder(&mut file) });
     }
@@ -238,8 +294,10 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
 
 /// Opens a file that exists to be locked. It is closed on exec, so no child holds it unless it is handed over on
 /// purpose.
-pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(private_file::MODE).open(path)
+pub(super) fn open_lock_file(path: &Path) -> Result<File, DataDirError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(private_file::MODE);
+    private_file::open(path, &mut options, private_file::us())
 }
 
 /// Takes the exclusive lock without waiting; `false` when somebody else has it.
@@ -295,5 +353,53 @@ mod tests {
         private_file::write(&dir.root_token_path(), b"hunter2").expect("write");
         let refusal = dir.root_token().expect_err("too short").to_string();
         assert!(refusal.contains("root-token") && !refusal.contains("hunter2"), "{refusal}");
+    }
+
+    #[test]
+    fn a_link_under_the_name_of_one_of_our_files_is_refused_and_what_it_leads_to_stays() {
+        for name in [LOCK, ROOT_TOKEN] {
+            let home = tempfile::tempdir().expect("temporary directory");
+            let path = home.path().join("data");
+            DirBuilder::new().mode(DIRECTORY_MODE).create(&path).expect("create");
+            let precious = home.path().join("precious");
+            fs::write(&precious, "p".repeat(SECRET_CHARACTERS_MIN)).expect("write");
+            std::os::unix::fs::symlink(&precious, path.join(name)).expect("link");
+            let refusal = DataDir::open(&path).and_then(|dir| dir.root_token()).expect_err("a link").to_string();
+            assert!(refusal.contains("symbolic link") && refusal.contains(name), "{refusal}");
+            assert_eq!(fs::read_to_string(&precious).expect("read").len(), SECRET_CHARACTERS_MIN, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        if private_file::us() != 0 {
+            return; // only root can give a directory away
+        }
+        const NOBODY: u32 = 65_534;
+        let home = tempfile::tempdir().expect("temporary directory");
+        let path = home.path().join("data");
+        let refusal = || DataDir::open(&path).and_then(|dir| dir.root_token()).expect_err("foreign").to_string();
+        drop(DataDir::open(&path).expect("open").root_token().expect("a token"));
+        for foreign in [path.join(ROOT_TOKEN), path.join(LOCK), path.clone()] {
+            std::os::unix::fs::chown(&foreign, Some(NOBODY), None).expect("chown");
+            assert!(refusal().contains("belongs to user 65534"), "{}: {}", foreign.display(), refusal());
+            std::os::unix::fs::chown(&foreign, Some(0), None).expect("chown");
+        }
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("link");
+        drop(DataDir::open(&link).expect("a link of our own"));
+        std::os::unix::fs::lchown(&link, Some(NOBODY), None).expect("chown");
+        DataDir::open(&link).expect_err("somebody else's link");
+    }
+
+    #[test]
+    fn a_foreign_lock_does_not_make_an_open_directory_ours() {
+        let home = tempfile::tempdir().expect("temporary directory");
+        let path = home.path().join("data");
+        fs::create_dir(&path).expect("create");
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).expect("open");
+        std::os::unix::fs::symlink("/nowhere", path.join(LOCK)).expect("link");
+        let refusal = DataDir::open(&path).expect_err("refused").to_string();
+        assert!(refusal.contains("chmod 700"), "{refusal}");
     }
 }

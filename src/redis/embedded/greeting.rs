@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use crate::telemetry::Secret;
 
 /// A healthy server answers within a millisecond; one that takes longer than this is asked again.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Status and error lines of Redis are shorter.
 const LINE_BYTES_MAX: u64 = 512;
 
@@ -42,6 +42,8 @@ pub(super) enum Word {
     Loading,
     /// It does not take our password.
     WrongPassword,
+    /// It does not take the rights of the user the service signs in as.
+    OtherRights,
     /// Nothing within the time, or it hung up.
     Silence,
 }
@@ -80,7 +82,8 @@ async fn converse(stream: UnixStream, password: &Secret) -> io::Result<Word> {
     })
 }
 
-async fn reply(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
+/// The next line, without its end.
+pub(super) async fn reply(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     let mut line = String::new();
     stream.take(LINE_BYTES_MAX).read_line(&mut line).await?;
     line.truncate(line.trim_end().len());

@@ -49,8 +49,8 @@ impl Layout {
         }
     }
 
-    /// The content of the settings file.
-    pub(super) fn settings_text(&self, password: &Secret) -> Vec<u8> {
+    /// The content of the settings file. The password is that of `default`; `user_line` is the user the service signs in as.
+    pub(super) fn settings_text(&self, password: &Secret, user_line: &str) -> Vec<u8> {
         let mut text = Vec::from(SETTINGS);
         let mut line = |directive: &str, value: &[u8]| {
             text.extend_from_slice(directive.as_bytes());
@@ -63,6 +63,8 @@ impl Layout {
         line("pidfile", self.pid_file.as_os_str().as_bytes());
         line("logfile", self.log.as_os_str().as_bytes());
         line("requirepass", password.expose().as_bytes());
+        text.extend_from_slice(user_line.as_bytes());
+        text.push(b'\n');
         text
     }
 }
@@ -111,13 +113,14 @@ mod tests {
     #[test]
     fn the_settings_open_no_port_and_sync_every_write() {
         let layout = Layout::within(Path::new("/data"));
-        let text = String::from_utf8(layout.settings_text(&Secret::from("p".repeat(43)))).expect("text");
+        let text = String::from_utf8(layout.settings_text(&Secret::from("p".repeat(43)), "user it on")).expect("text");
         for line in [
             "port 0",
             "appendonly yes",
             "appendfsync always",
             "maxmemory-policy noeviction",
             "unixsocket \"/data/redis.sock\"",
+            "user it on",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
         }

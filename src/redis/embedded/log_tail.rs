@@ -29,7 +29,9 @@ pub(super) fn open(log: &Path) -> io::Result<File> {
     if mark(log).0 > LOG_BYTES_MAX {
         fs::rename(log, previous(log))?;
     }
-    OpenOptions::new().append(true).create(true).mode(private_file::MODE).open(log)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(private_file::MODE);
+    private_file::open(log, &mut options, private_file::us()).map_err(io::Error::other)
 }
 
 /// The last lines written after the mark; empty when the log cannot be read.

@@ -8,9 +8,9 @@
 //! - `private_file`  files for the owner only                      - `occupancy` who has the data now
 //! - `layout`        where things are, the settings file           - `greeting`  is a server there, is it ours
 //! - `program`       which server program                          - `process`   a process that is not our child
-//! - `log_tail`      a server's last words
+//! - `log_tail`      a server's last words                         - `rights`    what the service may do there
 //!
-//! The supervisor talks to the server itself, two commands, outside the gateway: it must know whether there is a server
+//! The supervisor talks to the server itself, three commands, outside the gateway: it must know whether there is a server
 //! before a gateway can exist, and it must not depend on a breaker that is open because the server is being restarted.
 //! It never touches data.
 //!
@@ -26,6 +26,7 @@ mod occupancy;
 mod private_file;
 mod process;
 mod program;
+mod rights;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -39,8 +40,9 @@ use std::time::Duration;
 pub use data_dir::{DataDir, DataDirError};
 
 use self::child::Supervisor;
-use self::data_dir::Hold;
+use self::data_dir::{Hold, own_directory};
 use self::layout::{Layout, SOCKET_PATH_BYTES_MAX};
+use crate::redis::catalogue::SERVICE_USER;
 use crate::telemetry::Secret;
 
 /// A server that is ready to be supervised: program found, password and settings written, nothing started.
@@ -64,7 +66,7 @@ impl Embedded {
         let program = program::find(search_path).ok_or(EmbeddedError::NoProgram)?;
         let password = dir.secret("redis-password")?;
         private_directory(&layout.data)?;
-        private_file::write(&layout.settings, &layout.settings_text(&password))
+        private_file::write(&layout.settings, &layout.settings_text(&password, &rights::user_line(&password)))
             .map_err(|source| DataDirError::io("write", &layout.settings, source))?;
         Ok(Self { layout, program, password, _hold: dir.hold() })
     }
@@ -74,7 +76,12 @@ impl Embedded {
         &self.layout.socket
     }
 
-    /// The password of the server's default user.
+    /// The user to sign in as.
+    pub fn user(&self) -> &'static str {
+        SERVICE_USER
+    }
+
+    /// That user's password.
     pub fn password(&self) -> &Secret {
         &self.password
     }
@@ -225,6 +232,7 @@ fn private_directory(path: &Path) -> Result<(), DataDirError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| DataDirError::io("create", path, source))?;
+    own_directory(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o700))
         .map_err(|source| DataDirError::io("close to other users (chmod 700)", path, source))
 }

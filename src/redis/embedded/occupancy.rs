@@ -51,7 +51,7 @@ pub(super) async fn look(layout: &Layout, password: &Secret) -> io::Result<Occup
 
 /// The lock, when nobody holds it.
 pub(super) fn free_lock(layout: &Layout) -> io::Result<Option<File>> {
-    let file = open_lock_file(&layout.lock)?;
+    let file = open_lock_file(&layout.lock).map_err(io::Error::other)?;
     Ok(try_lock(&file)?.then_some(file))
 }
 

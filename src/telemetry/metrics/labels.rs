@@ -228,6 +228,8 @@ label! {
         Connections = "connections",
         /// As many streams as allowed.
         Streams = "streams",
+        /// As many bytes of request bodies as allowed.
+        Bodies = "bodies",
     }
 }
 

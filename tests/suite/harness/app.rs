@@ -42,6 +42,7 @@ pub const ROOT_TOKEN: &str = "k3Vq9dXw7LmZp2RtYb8sHn4JcF6gUaE1";
 pub struct Builder {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    before: Option<String>,
     directory: TempDir,
 }
 
@@ -73,6 +74,12 @@ impl Builder {
         self
     }
 
+    /// Runs this line of a shell first, in the process that then becomes the program: `.after("ulimit -n 256")`.
+    pub fn after(mut self, line: &str) -> Self {
+        self.before = Some(line.to_owned());
+        self
+    }
+
     /// Appends a command-line argument: `.argument("check-config")`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
@@ -89,8 +96,8 @@ impl Builder {
 
     /// As [`Builder::start`], for a start that may be refused.
     pub async fn try_start(self) -> Result<App, Ended> {
-        let Builder { environment, arguments, directory } = self;
-        let recipe = Recipe { environment, arguments, directory };
+        let Builder { environment, arguments, before, directory } = self;
+        let recipe = Recipe { environment, arguments, before, directory };
         let child = recipe.launch();
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut app = App { recipe, child: Mutex::new(child), public: unknown, operator: unknown };
@@ -100,8 +107,8 @@ impl Builder {
 
     /// Runs it to its end, for verbs that end by themselves. Panics if it does not.
     pub async fn run(self) -> Ended {
-        let Builder { environment, arguments, directory } = self;
-        let recipe = Recipe { environment, arguments, directory };
+        let Builder { environment, arguments, before, directory } = self;
+        let recipe = Recipe { environment, arguments, before, directory };
         let mut child = recipe.launch();
         let status = wait(&mut child, START_LIMIT).await;
         let _ = child.kill();
@@ -134,7 +141,7 @@ impl App {
     pub fn builder() -> Builder {
         let directory = tempfile::Builder::new().prefix("app-").tempdir().expect("a directory for the program");
         let data = directory.path().join("data").display().to_string();
-        Builder { environment: BTreeMap::new(), arguments: Vec::new(), directory }
+        Builder { environment: BTreeMap::new(), arguments: Vec::new(), before: None, directory }
             .set("server.bind", "127.0.0.1:0")
             .set("ops.bind", "127.0.0.1:0")
             .set("auth.root_token", ROOT_TOKEN)
@@ -278,12 +285,13 @@ impl Drop for App {
 struct Recipe {
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    before: Option<String>,
     directory: TempDir,
 }
 
 impl Recipe {
     fn launch(&self) -> Child {
-        Command::new(PROGRAM)
+        self.command()
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -295,6 +303,13 @@ impl Recipe {
             .stderr(self.append("stderr"))
             .spawn()
             .expect("the program starts")
+    }
+
+    fn command(&self) -> Command {
+        let Some(before) = &self.before else { return Command::new(PROGRAM) };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\""), PROGRAM]);
+        shell
     }
 
     fn append(&self, name: &str) -> File {

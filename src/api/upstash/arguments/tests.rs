@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { argument_bytes: 10 * 1024 * 1024, commands: 10_000 };
+const LIMITS: Limits = Limits { argument_bytes: 10 * 1024 * 1024, arguments: 100_000, commands: 10_000 };
 
 const BRACKETS: usize = 100_000;
 
@@ -235,7 +235,7 @@ fn a_batch_of_something_else_fails_as_a_whole() {
 
 #[test]
 fn an_argument_may_have_exactly_the_limit() {
-    let limits = Limits { argument_bytes: 4, commands: 9 };
+    let limits = Limits { argument_bytes: 4, arguments: 9, commands: 9 };
     let parse = |body: &str| {
         let mut command = Command::new();
         parse_command(body.as_bytes(), &limits, &mut command).map(|()| command)
@@ -254,8 +254,34 @@ fn an_argument_may_have_exactly_the_limit() {
 }
 
 #[test]
+fn a_command_may_have_exactly_the_limit_of_arguments() {
+    let limits = Limits { argument_bytes: 9, arguments: 3, commands: 99 };
+    assert!(parse_command(br#"["DEL","a","b"]"#, &limits, &mut Command::new()).is_ok());
+    let error = parse_command(br#"["DEL","a","b","c"]"#, &limits, &mut Command::new()).unwrap_err();
+    assert_eq!(error.status, StatusHint::TooLarge);
+    assert_eq!(
+        error.message,
+        "ERR max arguments of one command exceeded. Limit: 3 arguments. Send several smaller commands"
+    );
+    let mut sink = Batch::default();
+    parse_batch(br#"[["DEL","a","b","c"],["DEL","a","b"]]"#, &limits, &mut sink).unwrap();
+    assert!(sink.done[0].is_err());
+    assert_eq!(sink.done[1], Ok(args(&["DEL", "a", "b"])));
+}
+
+#[test]
+fn a_batch_may_have_ten_times_the_arguments_of_a_command_and_no_more() {
+    let limits = Limits { argument_bytes: 9, arguments: 3, commands: 99 };
+    let body = |count| format!("[{}]", vec![r#"["DEL","a","b"]"#; count].join(","));
+    assert!(parse_batch(body(10).as_bytes(), &limits, &mut Batch::default()).is_ok());
+    let error = parse_batch(body(11).as_bytes(), &limits, &mut Batch::default()).unwrap_err();
+    assert_eq!(error.status, StatusHint::TooLarge);
+    assert!(error.message.contains("Limit: 30 arguments"), "{error}");
+}
+
+#[test]
 fn a_batch_may_have_exactly_the_limit() {
-    let limits = Limits { argument_bytes: 9, commands: 3 };
+    let limits = Limits { argument_bytes: 9, arguments: 9, commands: 3 };
     let body = |count| format!("[{}]", vec![r#"["PING"]"#; count].join(","));
     assert!(parse_batch(body(3).as_bytes(), &limits, &mut Batch::default()).is_ok());
     let error = parse_batch(body(4).as_bytes(), &limits, &mut Batch::default()).unwrap_err();

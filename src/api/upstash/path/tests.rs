@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::upstash::arguments::StatusHint;
 
-const LIMITS: Limits = Limits { argument_bytes: 64, commands: 1 };
+const LIMITS: Limits = Limits { argument_bytes: 64, arguments: 64, commands: 1 };
 
 struct Command(Vec<Vec<u8>>);
 

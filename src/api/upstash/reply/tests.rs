@@ -160,15 +160,12 @@ fn doubles_read_as_redis_writes_them() {
 #[test]
 fn a_batch_has_one_object_per_command() {
     let replies = [Reply::Okay, resp(b"-WRONGTYPE no\r\n"), Reply::Nil, resp(b"*1\r\n+OK\r\n")];
-    let items = replies.iter().map(Item::Reply);
-    let items = items.chain([Item::Refused("ERR null args are not supported")]);
-    let mut out = Vec::new();
-    write_batch(&mut out, items, Encoding::Base64);
+    let mut list = List::of(5, Encoding::Base64);
+    replies.iter().for_each(|reply| list.reply(reply));
+    list.error("ERR null args are not supported");
     let expected = r#"[{"result":"OK"},{"error":"WRONGTYPE no"},{"result":null},{"result":["T0s="]},{"error":"ERR null args are not supported"}]"#;
-    assert_eq!(String::from_utf8(out).unwrap(), expected);
-    let mut out = Vec::new();
-    write_batch(&mut out, [], Encoding::Text);
-    assert_eq!(out, b"[]");
+    assert_eq!(String::from_utf8(list.finish()).unwrap(), expected);
+    assert_eq!(List::of(0, Encoding::Text).finish(), b"[]");
 }
 
 fn nested(levels: usize) -> Reply {
@@ -241,6 +238,13 @@ proptest! {
                 (None, Some(error)) => prop_assert!(error.is_string()),
                 _ => prop_assert!(false, "{}", json),
             }
+        }
+    }
+
+    #[test]
+    fn a_reply_is_as_long_as_it_is_measured(reply in reply()) {
+        for encoding in [Encoding::Text, Encoding::Base64] {
+            prop_assert_eq!(written_bytes(&reply, encoding), written(&reply, encoding).len());
         }
     }
 

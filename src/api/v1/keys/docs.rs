@@ -93,7 +93,7 @@ fn read(path: &'static str, id: &str) -> Entry {
         .answer(200, content(), &["ETag", "Age", "Cache-Status"])
         .empty(304, "What `If-None-Match` names is what is stored", &["ETag"])
         .fails(&[NAMED, BODILESS, HELD, READS])
-        .fails(&[&[Code::NotFound, Code::NotAcceptable, Code::PreconditionFailed]])
+        .fails(&[&[Code::NotFound, Code::NotAcceptable, Code::PreconditionFailed, Code::ReplyTooLarge]])
 }
 
 fn head(path: &'static str, id: &str) -> Entry {
