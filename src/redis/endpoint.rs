@@ -47,6 +47,8 @@ pub struct Endpoint {
     pub(super) budget: RetryBudget,
     pub(super) health: Health,
     pub(super) time: ServerTime,
+    /// When the write lane closed last after it was open, in µs of the process clock; zero: never.
+    recovered_at: AtomicU64,
     address: Address,
     read: Breaker,
     write: Breaker,
@@ -156,6 +158,7 @@ impl Endpoint {
             metrics,
             health: Health::default(),
             time: ServerTime::default(),
+            recovered_at: AtomicU64::new(0),
             links: Mutex::default(),
             unfenced: Mutex::default(),
             bulkheads: Mutex::default(),
@@ -198,6 +201,21 @@ impl Endpoint {
     /// The server's own time at `moment`, in microseconds since 1970, where it is known.
     pub fn time_at(&self, moment: Moment) -> Option<u64> {
         self.time.at(moment)
+    }
+
+    /// The prober closed a lane.
+    pub(super) fn recovered(&self, lane: Lane, now: Moment) {
+        if lane == Lane::Write {
+            self.recovered_at.store(now.as_micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether writes have been served again for less than `span`.
+    pub fn recovered_within(&self, span: Duration, now: Moment) -> bool {
+        match self.recovered_at.load(Ordering::Relaxed) {
+            0 => false,
+            at => now.saturating_since(Moment::from_micros(at)) < span,
+        }
     }
 
     /// Everything an operator may want to see, at one moment.

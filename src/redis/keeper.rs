@@ -153,13 +153,13 @@ impl Keeper {
             };
             tokio::time::sleep(due.saturating_since(clock::now()).min(IDLE_LOOK)).await;
             if let Some(probing) = breaker.start_probing(clock::now()) {
-                self.run_probes(probing, &probe).await;
+                self.run_probes(lane, probing, &probe).await;
             }
         }
     }
 
     /// Probes one after the other on a fresh connection; the first that fails ends it.
-    async fn run_probes(&self, mut probing: Probing<'_>, probe: &Cmd) {
+    async fn run_probes(&self, lane: Lane, mut probing: Probing<'_>, probe: &Cmd) {
         let limit = self.endpoint.settings.probe_timeout;
         // Connecting takes several round trips, a probe one.
         let connect_limit = self.endpoint.settings.connect_timeout.min(limit * 2);
@@ -170,6 +170,7 @@ impl Keeper {
                 return;
             };
             if probing.passed(clock::now()) == Progress::Closed {
+                self.endpoint.recovered(lane, clock::now());
                 self.endpoint.health.answered_in(latency);
                 return;
             }

@@ -430,7 +430,7 @@ async fn other_methods_of_operations_are_told_the_right_ones() {
     problem(&house.client.get("/v1/operations/").await, 422, "invalid_value");
 }
 
-/// Sends the same request until it is answered. The service may fail to ask Redis, or to hear from it; it may not answer anything else.
+/// Sends the same request until it is answered. The service may fail to ask Redis, or to hear from it, and nothing else.
 async fn increment_in_the_end(client: &Client) {
     loop {
         let answer = client.increment("c", 1).await;

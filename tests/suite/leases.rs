@@ -289,8 +289,8 @@ async fn tokens_rise_although_the_clock_is_behind() {
     assert!(token(&acquire(&client, "jobs", "a", 60_000).await) > ahead + 1);
 }
 
-/// Ten thousand acquisitions of one lease by thirty-two clients of two instances. Each believes to hold it from the moment he was told until just
-/// before he releases it; no two such times may meet, and in their order the tokens rise.
+/// Ten thousand acquisitions of one lease by thirty-two clients of two instances. Each believes to hold it from the moment he was told
+/// until just before he releases it; no two such times may meet, and in their order the tokens rise.
 #[tokio::test]
 async fn ten_thousand_acquisitions_by_thirty_two_clients_never_overlap_and_tokens_rise() {
     let (redis, app, client) = service().await;

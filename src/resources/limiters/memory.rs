@@ -59,11 +59,9 @@ pub struct Debt {
 /// How telling Redis of a debt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Redis knows.
-    Yes,
-    /// It does not.
+    /// Redis does not know of it.
     No,
-    /// Nobody knows: it is not told again, and counted here as if Redis knew.
+    /// It knows, or may: it is not told again.
     Perhaps,
 }
 
@@ -168,10 +166,9 @@ impl Memory {
         self.with(&debt.name, debt.policy, now, |entry| {
             let tokens = entry.policy.tokens(debt.tokens).times(entry.instances);
             entry.telling = entry.telling.beyond(tokens);
-            match told {
-                Told::Yes => entry.level = entry.level.beyond(tokens).max(entry.base),
-                Told::No => {}
-                Told::Perhaps => entry.base = entry.base.and(tokens).min(entry.level),
+            // What Redis knows is in its next answer. Until then it counts here, and as if all others had told as much.
+            if told != Told::No {
+                entry.base = entry.base.and(tokens).min(entry.level);
             }
         });
         if told == Told::No {

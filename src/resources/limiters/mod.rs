@@ -29,6 +29,11 @@ use crate::telemetry::clock;
 /// The function that takes, under whose name decisions are remembered.
 pub const FUNCTION: &str = "limiter_take";
 
+/// How long after an outage takes that may be decided alone still are. What the instances granted meanwhile is unknown to Redis until
+/// each has told it, and each sees Redis again in its own time, within 1.1 s by default: asked before that, Redis would grant
+/// the whole limiter once more.
+const SETTLING: Duration = Duration::from_millis(1500);
+
 /// Limiters, and what this instance remembers of them.
 pub struct Limiters<'a> {
     gateway: &'a Gateway,
@@ -133,6 +138,13 @@ impl<'a> Limiters<'a> {
         once: Option<&Once>,
         deadline: Deadline,
     ) -> Result<Taken, Failure> {
+        // A take under a caller's key may have been decided before, which Redis alone knows.
+        let alone = take.on_outage == OnOutage::Local && once.is_none();
+        if alone && self.gateway.endpoint().recovered_within(SETTLING, clock::now()) {
+            let absence = Absence { outcome: Outcome::NotExecuted, retry_after: None };
+            let ruling = Ruling::Local(self.take_here(name, take, absence.outcome), absence);
+            return Ok(Taken { ruling, replayed: false });
+        }
         match self.take_in_redis(name, take, once, deadline).await {
             Ok(decided) => Ok(Taken { ruling: Ruling::Redis(decided.value), replayed: decided.replayed }),
             Err(failure) if !is_outage(&failure) => Err(failure),
@@ -166,11 +178,9 @@ impl<'a> Limiters<'a> {
         let decided = step.decide(self.gateway, deadline).await;
         owed.told = match &decided {
             // A repetition charged nothing now, unless what it repeats is an attempt of this very call.
-            Ok(decided) if decided.replayed && decided.attempts > 1 => Told::Perhaps,
-            Ok(decided) if decided.replayed => Told::No,
-            Ok(_) => Told::Yes,
+            Ok(decided) if decided.replayed && decided.attempts == 1 => Told::No,
             Err(failure) if failure.outcome == Outcome::NotExecuted => Told::No,
-            Err(_) => Told::Perhaps,
+            Ok(_) | Err(_) => Told::Perhaps,
         };
         drop(owed);
         let decided = decided?;
