@@ -160,6 +160,30 @@ async fn a_server_of_an_earlier_version_is_adopted_and_given_the_rights_of_this_
     of_earlier.wait().expect("ended by us");
 }
 
+/// Played by a newer one that says it is older: what matters is that it is not given what an older one cannot read.
+#[tokio::test]
+async fn a_server_from_before_rights_of_subcommands_is_served_from_all_the_same() {
+    let home = Home::new();
+    let programs = home.0.path().join("programs");
+    std::fs::create_dir(&programs).expect("a directory");
+    let program = programs.join("redis-server");
+    let real =
+        std::env::split_paths(&search_path()).map(|directory| directory.join("redis-server")).find(|it| it.is_file());
+    let real = real.expect("redis-server on the search path");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" != --version ] || {{ echo 'Redis server v=6.0.16 sha=0'; exit; }}\nexec {} \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(&program, script).expect("write");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    let mut owner = Owner::start_from(&home, programs.as_os_str());
+    owner.until_ready().await;
+    assert_eq!(home.signed_in_as("collective", &["SET", "k", "v"]).await.expect("signed in"), "OK");
+    let settings = std::fs::read_to_string(home.data().join("redis.conf")).expect("the settings");
+    assert!(!settings.contains('|'), "no right of a subcommand is named: {settings}");
+    owner.stop().await;
+}
+
 #[tokio::test]
 async fn a_server_killed_while_it_rewrites_its_file_leaves_nothing_in_the_way() {
     let home = Home::new();
@@ -427,8 +451,12 @@ struct Owner {
 
 impl Owner {
     fn start(home: &Home) -> Self {
+        Self::start_from(home, &search_path())
+    }
+
+    fn start_from(home: &Home, search_path: &OsStr) -> Self {
         let dir = DataDir::open(&home.data()).expect("open");
-        let embedded = Embedded::prepare(&dir, &search_path()).expect("prepare");
+        let embedded = Embedded::prepare(&dir, search_path).expect("prepare");
         let (stop, stopped) = oneshot::channel();
         let (sender, events) = mpsc::unbounded_channel();
         // Nobody listens any more once the test is over.

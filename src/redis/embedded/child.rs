@@ -123,7 +123,7 @@ impl<E: Fn(EmbeddedEvent)> Supervisor<E> {
             match occupancy.map_err(|error| format!("cannot find out who has {}: {error}", layout.data.display()))? {
                 Occupancy::Free(lock) => return self.start(lock),
                 Occupancy::Taken { by: Some(process), word: Some(Word::Ready | Word::Loading) } => {
-                    match rights::grant(&layout.socket, &self.embedded.password).await {
+                    match rights::grant(&layout.socket, &self.embedded.password, self.embedded.major).await {
                         Ok(()) => return Ok(self.adopt(process)),
                         Err(word) => self.meet(&mut obstacle, Some(process), Some(word)),
                     }
@@ -275,7 +275,7 @@ async fn until_ready(embedded: &Embedded) -> Option<u32> {
     let mut wait = GREET_AGAIN.0;
     loop {
         if let Greeting::Present { pid, word: Word::Ready } = greet(&embedded.layout.socket, &embedded.password).await {
-            rights::grant_newer(&embedded.layout.socket, &embedded.password).await;
+            rights::grant_newer(&embedded.layout.socket, &embedded.password, embedded.major).await;
             return pid;
         }
         sleep(wait).await;

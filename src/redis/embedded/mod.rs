@@ -49,6 +49,8 @@ use crate::telemetry::Secret;
 pub struct Embedded {
     layout: Layout,
     program: PathBuf,
+    /// Its major version, if it told one.
+    major: Option<u32>,
     password: Secret,
     /// Two instances on one directory would fight over one server, so the lock lives as long as the supervision.
     _hold: Arc<Hold>,
@@ -66,9 +68,13 @@ impl Embedded {
         let program = program::find(search_path).ok_or(EmbeddedError::NoProgram)?;
         let password = dir.secret("redis-password")?;
         private_directory(&layout.data)?;
-        private_file::write(&layout.settings, &layout.settings_text(&password, &rights::user_line(&password)))
+        let major = program::major_version(&program);
+        if !rights::takes_list(major) {
+            tracing::warn!(major, "the embedded Redis is older than 7.0: callers' scripts may do everything there");
+        }
+        private_file::write(&layout.settings, &layout.settings_text(&password, &rights::user_line(&password, major)))
             .map_err(|source| DataDirError::io("write", &layout.settings, source))?;
-        Ok(Self { layout, program, password, _hold: dir.hold() })
+        Ok(Self { layout, program, major, password, _hold: dir.hold() })
     }
 
     /// The socket the server listens on, absolute.

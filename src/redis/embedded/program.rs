@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::fs::Access;
 
@@ -20,6 +21,15 @@ pub(super) fn find(path: &OsStr) -> Option<PathBuf> {
             .map(|directory| directory.join(program))
             .find(|candidate| is_program(candidate))
     })
+}
+
+/// The major version of a server program, which it is asked for; `None` if it does not say.
+pub(super) fn major_version(program: &Path) -> Option<u32> {
+    let told = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output().ok()?;
+    // `Redis server v=7.0.15 sha=…`, and Valkey likewise.
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
+    version.split('.').next()?.parse().ok()
 }
 
 fn is_program(candidate: &Path) -> bool {
@@ -48,6 +58,22 @@ mod tests {
         assert_eq!(find(path), Some(valkey));
         let redis = place(home.path(), "redis-server", 0o755);
         assert_eq!(find(path), Some(redis));
+    }
+
+    #[test]
+    fn a_program_is_asked_for_its_version() {
+        let home = tempfile::tempdir().expect("temporary directory");
+        for (told, major) in [
+            ("Redis server v=6.0.16 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64", Some(6)),
+            ("Valkey server v=8.1.0 sha=00000000:0", Some(8)),
+            ("something else", None),
+            ("v=x", None),
+        ] {
+            let path = place(home.path(), "redis-server", 0o755);
+            fs::write(&path, format!("#!/bin/sh\necho '{told}'\n")).expect("write");
+            assert_eq!(major_version(&path), major, "{told}");
+        }
+        assert_eq!(major_version(&home.path().join("none")), None);
     }
 
     #[test]

@@ -9,8 +9,9 @@
 //! A server that is adopted may come from a version with another list, or with none: it is given this one before anything is asked of
 //! it. The list holds what every supported server knows, since an unknown name would keep one from starting; what only a newer one
 //! has is granted once it runs, name by name, and the names it does not know are refused without harm.
-//! Limits: the list is for Redis 7.0 and newer; an older server does not start with it and says so in its log. Until a newer server
-//! has been greeted, a few milliseconds after it opened its socket, its newer commands are answered `NOPERM`.
+//! Limits: the list is for Redis 7.0 and newer. In an older one subcommands have no rights of their own; there the service's user may do
+//! everything, and the log says so. Until a newer server has been greeted, a few milliseconds after it opened its socket, its newer
+//! commands are answered `NOPERM`.
 
 use std::collections::HashSet;
 use std::io;
@@ -28,17 +29,30 @@ use crate::telemetry::Secret;
 /// Takes a user's earlier rights away, so that what follows is all he has. One command, hence never half done.
 const ANEW: &str = "reset";
 
+/// The first version that the list can be given to.
+const LISTS_SINCE: u32 = 7;
+
+/// Whether a server of this major version, if it told one, can be given the list.
+pub(super) fn takes_list(major: Option<u32>) -> bool {
+    major.is_none_or(|major| major >= LISTS_SINCE)
+}
+
 /// The user as a line of the server's settings: `user NAME RULE …`. Of the password it has only the hash.
-pub(super) fn user_line(password: &Secret) -> String {
-    let password_sha256 = Some(Sha256::digest(password.expose()).into());
+pub(super) fn user_line(password: &Secret, major: Option<u32>) -> String {
+    let hash: [u8; 32] = Sha256::digest(password.expose()).into();
+    if !takes_list(major) {
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        return format!("user {SERVICE_USER} on #{hash} ~* +@all");
+    }
+    let password_sha256 = Some(hash);
     let list = acl(&AclOptions { password_sha256, ..AclOptions::default() }).unwrap_or_default();
     let ours = |line: &&str| line.strip_prefix("user ").is_some_and(|rest| rest.starts_with(SERVICE_USER));
     list.lines().find(ours).unwrap_or_default().to_owned()
 }
 
 /// Gives a running server the user as it is now. The word says why it could not be done.
-pub(super) async fn grant(socket: &Path, password: &Secret) -> Result<(), Word> {
-    let line = user_line(password);
+pub(super) async fn grant(socket: &Path, password: &Secret, major: Option<u32>) -> Result<(), Word> {
+    let line = user_line(password, major);
     let rules = line.split(' ').skip(2);
     let set: Vec<&str> = ["ACL", "SETUSER", SERVICE_USER, ANEW].into_iter().chain(rules).collect();
     let told = timeout(PATIENCE, tell(socket, password, &[packed(&set)])).await;
@@ -53,8 +67,11 @@ pub(super) async fn grant(socket: &Path, password: &Secret) -> Result<(), Word> 
 }
 
 /// Grants what this server may have beyond what every supported one has.
-pub(super) async fn grant_newer(socket: &Path, password: &Secret) {
-    let line = user_line(password);
+pub(super) async fn grant_newer(socket: &Path, password: &Secret, major: Option<u32>) {
+    if !takes_list(major) {
+        return;
+    }
+    let line = user_line(password, major);
     let commands: Vec<Vec<u8>> =
         newer(&line).map(|name| packed(&["ACL", "SETUSER", SERVICE_USER, &format!("+{name}")])).collect();
     let told = timeout(PATIENCE, tell(socket, password, &commands)).await;
@@ -104,8 +121,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_older_server_gets_a_line_that_it_can_read() {
+        let line = user_line(&Secret::from("p".repeat(43)), Some(6));
+        assert!(line.starts_with(&format!("user {SERVICE_USER} on #")) && line.ends_with(" ~* +@all"), "{line}");
+        assert!(!line.contains('|') && !line.contains(&"p".repeat(43)), "{line}");
+    }
+
+    #[test]
     fn the_line_has_the_hash_and_no_right_over_the_server() {
-        let line = user_line(&Secret::from("p".repeat(43)));
+        let line = user_line(&Secret::from("p".repeat(43)), None);
         assert!(line.starts_with(&format!("user {SERVICE_USER} on #")) && !line.contains(&"p".repeat(43)), "{line}");
         for word in ["+@all", "+migrate", "+config|get", "+flushall", "+swapdb", "+select"] {
             assert!(!line.split(' ').any(|found| found == word), "{word}");
@@ -114,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_only_newer_servers_have_is_granted_beside_it_and_nothing_else() {
-        let line = user_line(&Secret::from("p".repeat(43)));
+        let line = user_line(&Secret::from("p".repeat(43)), Some(8));
         let newer: Vec<String> = newer(&line).collect();
         let has = |name: &str| newer.iter().any(|newer| newer == name);
         assert!(has("hexpire") && has("json.get"), "{newer:?}");
