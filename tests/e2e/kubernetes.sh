@@ -69,6 +69,15 @@ for check, reason in skips:
 sys.exit(summary["failed"] or summary["passed"] < 50 or len(skips) != summary["skipped"] or any(len(r) < 30 for _, r in skips))
 PYTHON
     ok "checkov finds nothing, and every skip has its reason"
+    checkov=("$place/venv/bin/checkov" --file Dockerfile --framework dockerfile --skip-download --compact --quiet)
+    "${checkov[@]}" --output json >"$work/checkov-dockerfile" || fail "checkov finds nothing in the Dockerfile" "$("${checkov[@]}")"
+    "$python" - "$work/checkov-dockerfile" <<'PYTHON' || fail "checkov looks at the Dockerfile" "$(cat "$work/checkov-dockerfile")"
+import json, sys
+summary = json.load(open(sys.argv[1]))["summary"]
+print("   ", summary["passed"], "checks passed,", summary["failed"], "failed,", summary["skipped"], "skipped")
+sys.exit(summary["failed"] or summary["skipped"] or summary["passed"] < 10)
+PYTHON
+    ok "checkov finds nothing in the Dockerfile"
 }
 
 checks_in_python() {
