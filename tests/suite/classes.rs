@@ -100,16 +100,15 @@ async fn a_stable_write_is_fenced_and_retried_when_its_reply_is_lost() {
     }
     let lost = proxy.injected().replies_lost;
     assert!(lost > 0);
-    assert_eq!(resent_behind_a_fence(&proxy), lost, "each lost reply costs one more attempt");
+    assert_eq!(resent_behind_a_fence(&proxy, &["SET", "GETDEL"]), lost, "each lost reply costs one more attempt");
 }
 
-/// How often a write was sent again. Panics if one was without `CLIENT KILL` between it and the one before.
-fn resent_behind_a_fence(proxy: &Proxy) -> u64 {
+/// How often a call of these was sent again. Panics if one was without `CLIENT KILL` between it and the one before.
+pub fn resent_behind_a_fence(proxy: &Proxy, names: &[&str]) -> u64 {
     let lines: Vec<String> = proxy.history().into_iter().map(|(_, line)| line).collect();
     let mut resent = 0;
-    for (at, line) in
-        lines.iter().enumerate().filter(|(_, line)| line.starts_with("SET ") || line.starts_with("GETDEL "))
-    {
+    let of_these = |line: &str| names.iter().any(|name| line.split(' ').next() == Some(name));
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| of_these(line)) {
         if let Some(before) = lines[..at].iter().rposition(|earlier| earlier == line) {
             let fenced = lines[before..at].iter().any(|between| between == "CLIENT KILL");
             assert!(fenced, "{line} was sent again without a fence: {:?}", &lines[before..=at]);

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up, rounds};
@@ -250,8 +250,8 @@ async fn with_an_idempotency_key_an_ambiguous_acquisition_waits_for_its_author()
 }
 
 /// A request that is sent by somebody who does not wait for the answer.
-fn acquisition(lease: &str) -> Vec<u8> {
-    let body = json!({ "owner": "who left", "ttl_ms": TEN_MINUTES }).to_string();
+fn acquisition(lease: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
     format!(
         "POST /v1/leases/{lease} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -271,7 +271,8 @@ async fn whoever_hangs_up_while_he_acquires_holds_nothing() {
         proxy.reset_counts();
         proxy.only(&["FCALL"]);
         hold(&proxy);
-        let (address, request) = (app.public(), acquisition(lease));
+        let wish = json!({ "owner": "who left", "ttl_ms": TEN_MINUTES });
+        let (address, request) = (app.public(), acquisition(lease, &wish));
         let caller = tokio::spawn(async move { raw_http_then_hang_up(address, &request, SOON).await });
         let key = format!("collective:lease:{lease}");
         eventually(SOON, async || match lease {
@@ -367,12 +368,7 @@ async fn an_acquisition_anew_that_is_taken_back_leaves_its_owner_what_he_held() 
 
     // The same when he does not wait for the answer.
     proxy.hold_replies();
-    let body = anew.to_string();
-    let request = format!(
-        "POST /v1/leases/kept HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let (address, request) = (app.public(), request.into_bytes());
+    let (address, request) = (app.public(), acquisition("kept", &anew));
     let caller = tokio::spawn(async move { raw_http_then_hang_up(address, &request, SOON).await });
     eventually(SOON, async || issued().await != first.to_string()).await;
     caller.abort();

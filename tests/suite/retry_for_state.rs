@@ -5,6 +5,7 @@
 
 use reqwest::Method;
 
+use crate::classes::resent_behind_a_fence;
 use crate::dialect::{refused, send};
 use crate::harness::{App, Client, Options, Proxy, Redis};
 use crate::keys::patient;
@@ -24,20 +25,6 @@ fn lose(proxy: &Proxy, share: f64, names: &[&str]) {
     proxy.reset_counts();
 }
 
-/// How often a call was sent again. Panics if one was without a fence between it and the one before.
-fn resent_behind_a_fence(proxy: &Proxy, name: &str) -> u64 {
-    let lines: Vec<String> = proxy.history().into_iter().map(|(_, line)| line).collect();
-    let mut resent = 0;
-    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with(name)) {
-        if let Some(before) = lines[..at].iter().rposition(|earlier| earlier == line) {
-            let fenced = lines[before..at].iter().any(|between| between == "CLIENT KILL");
-            assert!(fenced, "{line} was sent again without a fence: {:?}", &lines[before..=at]);
-            resent += 1;
-        }
-    }
-    resent
-}
-
 #[tokio::test]
 async fn a_write_with_an_unstable_reply_is_fenced_and_retried_for_who_wants_the_state() {
     let (redis, proxy, _app, client) = service(21).await;
@@ -54,7 +41,7 @@ async fn a_write_with_an_unstable_reply_is_fenced_and_retried_for_who_wants_the_
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
     }
-    let resent: u64 = ["DEL ", "SADD ", "HSETNX "].map(|name| resent_behind_a_fence(&proxy, name)).iter().sum();
+    let resent = resent_behind_a_fence(&proxy, &["DEL", "SADD", "HSETNX"]);
     let lost = proxy.injected().replies_lost;
     assert!(lost > 0);
     assert_eq!(resent, lost, "each lost reply costs one more attempt");
