@@ -47,7 +47,7 @@ pub struct Endpoint {
     pub(super) budget: RetryBudget,
     pub(super) health: Health,
     pub(super) time: ServerTime,
-    /// When the write lane closed last after it was open, in µs of the process clock; zero: never.
+    /// When the write lane was last about to close after it was open, in µs of the process clock; zero: never.
     recovered_at: AtomicU64,
     address: Address,
     read: Breaker,
@@ -203,7 +203,7 @@ impl Endpoint {
         self.time.at(moment)
     }
 
-    /// The prober closed a lane.
+    /// A probe of an open lane passed: if it was the last, callers are let in now.
     pub(super) fn recovered(&self, lane: Lane, now: Moment) {
         if lane == Lane::Write {
             self.recovered_at.store(now.as_micros(), Ordering::Relaxed);

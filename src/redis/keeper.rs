@@ -1,6 +1,5 @@
 //! The background keeper of an endpoint: stall watch, probes while a lane is open, heartbeat while all is well, an end to scripts that
-//! have none. The heartbeat asks for the server's time (`server_time.rs`), and with it goes the announcement of this instance to
-//! the others.
+//! have none. With the heartbeat the server is asked for its time (`server_time.rs`), and this instance announces itself to the others.
 //!
 //! It runs on a runtime of its own, so that busy workers cannot delay the discovery of an outage or of its end, and on
 //! connections of its own, outside every budget and bulkhead: an outage earns no budget, and a starved prober never closes a
@@ -81,7 +80,7 @@ impl Keeper {
     }
 
     async fn keep_heartbeat(&self) {
-        let heartbeat = words(&["TIME"]);
+        let (ping, time) = (words(&["PING"]), words(&["TIME"]));
         let announcement = instances::announcement(&self.instance);
         let mut line = Line::new(&self.endpoint);
         loop {
@@ -91,10 +90,11 @@ impl Keeper {
                 tokio::time::sleep(IDLE_LOOK).await;
                 continue;
             }
-            let answered = self.beat(&mut line, &heartbeat).await;
+            let answered = line.ask(&ping, self.endpoint.settings.connect_timeout, HEARTBEAT).await;
             match answered {
                 Some(latency) => {
                     self.endpoint.health.answered_in(latency);
+                    self.learn_time(&mut line, &time).await;
                     self.announce(&mut line, &announcement).await;
                 }
                 None => {
@@ -108,11 +108,11 @@ impl Keeper {
         }
     }
 
-    /// Asks the server for its time: how long the answer took, if it serves.
-    async fn beat(&self, line: &mut Line<'_>, heartbeat: &Cmd) -> Option<Duration> {
-        let (reply, asked) = line.question(heartbeat, self.endpoint.settings.connect_timeout, HEARTBEAT).await?;
-        self.endpoint.time.heard(&reply, asked);
-        line.serves(&reply).then(|| clock::now().saturating_since(asked))
+    /// Asks the server for its time. Not in place of `PING`: a server that is loading its data tells the time, and refuses that.
+    async fn learn_time(&self, line: &mut Line<'_>, time: &Cmd) {
+        if let Some((reply, asked)) = line.question(time, self.endpoint.settings.connect_timeout, HEARTBEAT).await {
+            self.endpoint.time.heard(&reply, asked);
+        }
     }
 
     /// Tells the other instances of this one, and learns how many there are. It decides nothing here: an answer that does not come
@@ -169,8 +169,9 @@ impl Keeper {
                 probing.failed(clock::now());
                 return;
             };
+            // Before callers are let in, so that none of them is decided as if nothing had been.
+            self.endpoint.recovered(lane, clock::now());
             if probing.passed(clock::now()) == Progress::Closed {
-                self.endpoint.recovered(lane, clock::now());
                 self.endpoint.health.answered_in(latency);
                 return;
             }

@@ -63,9 +63,8 @@ async fn a_full_memory_opens_no_breaker() {
     assert_eq!(client.delete_key("victim").await.status, 204, "the cure is not refused");
 }
 
-#[tokio::test]
-async fn a_loading_redis_opens_the_breaker() {
-    // 4000 keys, half a millisecond each: two seconds of loading.
+/// A Redis with a snapshot that takes about two seconds to load: 4000 keys, half a millisecond each.
+async fn slow_to_load() -> Redis {
     let options = Options::default()
         .set("key-load-delay", "500")
         .set("loading-process-events-interval-bytes", "1024")
@@ -74,6 +73,41 @@ async fn a_loading_redis_opens_the_breaker() {
     let script = "for i = 1, 4000 do redis.call('SET', 'k' .. i, string.rep('x', 100)) end";
     redis.command(&["EVAL", script, "0"]).await;
     redis.command(&["SAVE"]).await;
+    redis
+}
+
+/// Connects, and whatever is allowed while loading, succeed; nobody calls, so no breaker can tell either.
+#[tokio::test]
+async fn a_loading_redis_is_not_called_reachable_though_nobody_calls() {
+    let redis = slow_to_load().await;
+    let app = App::with_redis(&redis.url()).set("breaker.connect_failures", 100).start().await;
+    let client = app.client();
+    eventually(Duration::from_secs(5), async || client.status().await["status"] == "pass").await;
+    redis.kill9();
+    eventually(Duration::from_secs(5), async || client.status().await["status"] != "pass").await;
+    let restarted = redis.restart();
+    tokio::pin!(restarted);
+    let mut looks = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut restarted => break,
+            status = client.status() => {
+                let ping = redis.try_command(&["PING"]).await;
+                if matches!(&ping, Ok(reply) if reply.is_error() && reply.to_string().contains("LOADING")) {
+                    assert_ne!(status["status"], "pass", "Redis is loading: {status}");
+                    looks += 1;
+                }
+            }
+        }
+    }
+    assert!(looks > 0, "Redis was seen loading");
+    eventually(Duration::from_secs(5), async || client.status().await["status"] == "pass").await;
+}
+
+#[tokio::test]
+async fn a_loading_redis_opens_the_breaker() {
+    let redis = slow_to_load().await;
     let app = App::with_redis(&redis.url()).set("breaker.connect_failures", 100).start().await;
     let client = app.client();
     redis.kill9();
