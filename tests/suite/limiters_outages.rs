@@ -379,3 +379,25 @@ async fn a_take_sent_twice_into_a_redis_that_freezes_between_is_charged_once() {
     eventually(SOON, async || client.get("/v1/limiters/l").await.status == 200).await;
     assert_eq!(remaining(&client, "l").await, 98, "the second arrival came too late to know, and did nothing");
 }
+
+/// Just after an outage an instance keeps to its share; that is no reason to grant what Redis knows to be spent.
+#[tokio::test]
+async fn what_redis_knows_to_be_spent_is_not_granted_by_an_instance_that_forgot_it() {
+    for instances in ["1", "2"] {
+        let redis = Redis::start(Options::default().durable()).await;
+        let mut app = App::with_redis(&redis.url()).set("limiters.instances", instances).start().await;
+        let local = on_outage(&daily(3), "local");
+        for _ in 0..3 {
+            assert_eq!(take(&app.client(), "l", &local).await.json()["allowed"], true);
+        }
+        redis.kill9();
+        // A new process remembers nothing.
+        app = App::with_redis(&redis.url()).set("limiters.instances", instances).start().await;
+        let client = app.client();
+        client.until_both_lanes_refuse().await;
+        redis.restart().await;
+        client.until_both_lanes_serve().await;
+        let told = take(&client, "l", &local).await.json();
+        assert_eq!((&told["allowed"], &told["decided_by"]), (&json!(false), &json!("redis")), "{instances}: {told}");
+    }
+}

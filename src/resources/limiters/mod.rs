@@ -29,8 +29,8 @@ use crate::telemetry::clock;
 /// The function that takes, under whose name decisions are remembered.
 pub const FUNCTION: &str = "limiter_take";
 
-/// How long after an outage takes that may be decided alone still are. What the instances granted meanwhile is unknown to Redis until
-/// each has told it, and each sees Redis again in its own time, within 1.1 s by default: asked before that, Redis would grant
+/// How long after an outage an instance among several keeps to its share. What the others granted meanwhile is unknown to Redis until
+/// each has told it, and each sees Redis again in its own time, within 1.1 s by default: by its word alone, Redis would grant
 /// the whole limiter once more.
 const SETTLING: Duration = Duration::from_millis(1500);
 
@@ -139,13 +139,12 @@ impl<'a> Limiters<'a> {
         deadline: Deadline,
     ) -> Result<Taken, Failure> {
         // A take under a caller's key may have been decided before, which Redis alone knows.
-        let alone = take.on_outage == OnOutage::Local && once.is_none();
-        if alone && self.gateway.endpoint().recovered_within(SETTLING, clock::now()) {
+        let settling = take.on_outage == OnOutage::Local && once.is_none() && self.is_settling();
+        if settling && let Some(refusal) = self.over_the_share(name, take) {
             let absence = Absence { outcome: Outcome::NotExecuted, retry_after: None };
-            let ruling = Ruling::Local(self.take_here(name, take, absence.outcome), absence);
-            return Ok(Taken { ruling, replayed: false });
+            return Ok(Taken { ruling: Ruling::Local(refusal, absence), replayed: false });
         }
-        match self.take_in_redis(name, take, once, deadline).await {
+        match self.take_in_redis(name, take, once, deadline, settling).await {
             Ok(decided) => Ok(Taken { ruling: Ruling::Redis(decided.value), replayed: decided.replayed }),
             Err(failure) if !is_outage(&failure) => Err(failure),
             Err(failure) => {
@@ -160,12 +159,31 @@ impl<'a> Limiters<'a> {
         }
     }
 
+    /// Whether Redis may not have heard yet what other instances granted while it was away.
+    fn is_settling(&self) -> bool {
+        self.instances() > 1 && self.gateway.endpoint().recovered_within(SETTLING, clock::now())
+    }
+
+    /// Why this instance's share does not have the take, if so. What it has is counted, and for Redis to grant or to refuse. A cost
+    /// that no share ever has is left to Redis.
+    fn over_the_share(&self, name: &[u8], take: &Take) -> Option<Verdict> {
+        let verdict = self.take_here(name, take, Outcome::Unknown);
+        (!verdict.allowed && verdict.retry_after.is_some()).then_some(verdict)
+    }
+
+    /// How many instances a local decision is divided by.
+    fn instances(&self) -> u64 {
+        self.gateway.endpoint().instances().max(self.instances_min)
+    }
+
+    /// `settling`: the answer does not know all that was granted, and is not to be counted from.
     async fn take_in_redis(
         &self,
         name: &[u8],
         take: &Take,
         once: Option<&Once>,
         deadline: Deadline,
+        settling: bool,
     ) -> Result<Decided<Standing>, Failure> {
         let own = once.is_none().then(Once::briefly_for_this_call);
         let [capacity, refill, per] = numbers(&take.policy);
@@ -186,14 +204,14 @@ impl<'a> Limiters<'a> {
         let decided = decided?;
         let standing = Standing::of(&decided.value)?;
         let level = take.policy.level(number(&decided.value, 4)?, number(&decided.value, 5)?);
-        if take.on_outage == OnOutage::Local && !decided.replayed {
+        if take.on_outage == OnOutage::Local && !decided.replayed && !settling {
             self.memory.keep(name, take.policy, level, clock::now());
         }
         Ok(decided.map(|_| standing))
     }
 
     fn take_here(&self, name: &[u8], take: &Take, outcome: Outcome) -> Verdict {
-        let instances = self.gateway.endpoint().instances().max(self.instances_min);
+        let instances = self.instances();
         let told = outcome == Outcome::NotExecuted;
         self.memory.take(name, take.policy, take.cost, instances, told, clock::now())
     }
