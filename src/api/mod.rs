@@ -35,6 +35,7 @@ use crate::redis::Gateway;
 use crate::resources::Namespace;
 use crate::resources::leases::HighestToken;
 use crate::resources::limiters::memory::Memory;
+use crate::resources::operations::Found;
 use crate::security::Authenticator;
 use crate::telemetry::Metrics;
 use crate::telemetry::traces::Traces;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub scripts: upstash::scripts::Scripts,
     /// What reads were told last, for callers who take it while Redis does not answer.
     pub stale: Arc<stale::Answers>,
+    /// Requests under an Idempotency-Key that were found executed.
+    pub operations: Found,
     /// The highest fencing token issued through this instance.
     pub highest_token: HighestToken,
 }

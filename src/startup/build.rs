@@ -106,6 +106,7 @@ impl Built {
             limiters: Arc::new(Memory::new(settings.limiters.memory)),
             scripts: api::upstash::scripts::Scripts::default(),
             stale: stale(&settings, &endpoint),
+            operations: Default::default(),
             highest_token: Default::default(),
         });
         let operators = plan.operators;

@@ -463,6 +463,14 @@ async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
     proxy.refuse();
     proxy.cut();
     assert_refused(&client.get("/v1/counters/n").await, "five was told before six");
+    proxy.accept();
+    client.until_both_lanes_serve().await;
+    // Once is enough: whoever asks again and again does not empty the memory of all others.
+    assert_fresh(&client.get("/v1/counters/n").await, "six");
+    assert_eq!(client.get("/v1/operations/k").await.json()["outcome"], "executed");
+    proxy.refuse();
+    proxy.cut();
+    assert_stale(&client.get("/v1/counters/n").await, "six");
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ async fn get(caller: Caller<SettleOperations>, request: HttpRequest) -> Result<H
     let [resources, commands] = names;
     let names = [resources?, commands?];
     let deadline = caller.0.allowance.without_body();
-    let settled = operations::settle(&caller.0.worker.gateway, &names, deadline).await;
+    let settled =
+        operations::settle(&caller.0.worker.gateway, &names, &caller.0.worker.shared.operations, deadline).await;
     let told = match settled.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))? {
         Operation::NotExecuted => Told { outcome: "not_executed", reply: None },
         Operation::Executed { function, decision, .. } => {
