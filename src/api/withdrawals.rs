@@ -23,6 +23,9 @@ const MOST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After failed tries. While the breaker refuses, a try costs Redis nothing.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(250) };
+/// How much longer than the lease would have lasted it is tried: an attempt may be run a little late.
+const GRACE: Duration = Duration::from_secs(60);
+
 /// What one worker has to take back.
 #[derive(Default)]
 pub struct Withdrawals {
@@ -58,16 +61,17 @@ pub struct Guard {
     worker: web::Data<Worker>,
     attempt: Option<Attempt>,
     ttl: Duration,
+    deadline: Deadline,
 }
 
 impl Guard {
-    /// Guards `attempt` at a lease of this length, if it may be withdrawn at all.
-    pub fn over(worker: &web::Data<Worker>, attempt: &Attempt, ttl: Duration) -> Self {
+    /// Guards `attempt` at a lease of this length, which ends with `deadline`, if it may be withdrawn at all.
+    pub fn over(worker: &web::Data<Worker>, attempt: &Attempt, ttl: Duration, deadline: Deadline) -> Self {
         // Here and not when the guard falls: that may be while the runtime is being taken down.
         if !worker.withdrawals.attended.replace(true) {
             actix_web::rt::spawn(withdraw_all(worker.clone()));
         }
-        Self { worker: worker.clone(), attempt: attempt.is_withdrawable().then(|| attempt.clone()), ttl }
+        Self { worker: worker.clone(), attempt: attempt.is_withdrawable().then(|| attempt.clone()), ttl, deadline }
     }
 
     /// The end is known.
@@ -79,7 +83,10 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            let until = Deadline::after(clock::now(), self.ttl + WITHDRAWN_LIFETIME);
+            let now = clock::now();
+            // Where the server's time is known, nothing is run much later than its deadline.
+            let late = if self.worker.gateway.endpoint().time_at(now).is_some() { GRACE } else { WITHDRAWN_LIFETIME };
+            let until = Deadline::after(now, self.deadline.remaining(now) + self.ttl + late);
             self.worker.withdrawals.owe(Owed { attempt, until });
         }
     }

@@ -7,7 +7,7 @@
 //! turn, and bb8 is passed by: its lock, its timer and its clock cost a tenth of a GET. Limits: bb8 hides why it could not connect
 //! and does not wake its waiters on failure, so waiting is raced against [`WorkerPool::connect_failure`].
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bb8_redis::bb8;
@@ -62,8 +62,6 @@ struct Share {
     pool: bb8::Pool<Manager>,
     manager: Manager,
     size: u32,
-    /// Births and deaths that have been answered by filling the pool.
-    seen: AtomicU32,
     lent: Mutex<Lent>,
 }
 
@@ -86,7 +84,7 @@ impl Share {
             .retry_connection(false)
             .connection_timeout(endpoint.settings.acquire_timeout)
             .build_unchecked(manager.clone());
-        Self { pool, manager, size, seen: AtomicU32::new(0), lent: Mutex::default() }
+        Self { pool, manager, size, lent: Mutex::default() }
     }
 
     fn at_hand(&self, now: Moment) -> Option<Connection> {
@@ -108,21 +106,21 @@ impl Share {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a clone at hand. The pool gives its connections in turn, so a few calls find them all.
-    fn keep(&self, connection: &Connection) {
+    /// Keeps a clone at hand; true if all there can be are. The pool gives its connections in turn, so a few calls find them all.
+    fn keep(&self, connection: &Connection) -> bool {
         let mut lent = self.lent();
         lent.connections.retain(|known| !known.link.is_dead());
         let known = lent.connections.iter().any(|known| Arc::ptr_eq(&known.link, &connection.link));
         if !known && lent.connections.len() < self.size as usize {
             lent.connections.push(connection.clone());
         }
+        lent.connections.len() == self.size as usize
     }
 
     async fn check_out(&self) -> Option<Connection> {
         let connection = Connection::clone(&*self.pool.get().await.ok()?);
-        self.keep(&connection);
-        let changes = self.manager.news.changes.load(Ordering::Relaxed);
-        if changes != self.seen.swap(changes, Ordering::Relaxed) && self.size > 1 {
+        // Until all are at hand: one filling may have met a failed connect, and nobody else would make up for it.
+        if !self.keep(&connection) {
             self.fill();
         }
         Some(connection)
@@ -147,10 +145,9 @@ impl Share {
     }
 }
 
-/// What the pool does not tell: births and deaths of connections, and connects that failed.
+/// What the pool does not tell: that a connect failed; and whether somebody is filling it.
 #[derive(Default)]
 struct News {
-    changes: AtomicU32,
     filling: AtomicBool,
     connect_failed: Notify,
 }
@@ -176,7 +173,6 @@ impl Manager {
                 if self.weight == Weight::Heavy {
                     connection.link.carries_heavy();
                 }
-                self.news.changes.fetch_add(1, Ordering::Relaxed);
                 Ok(connection)
             }
             Err(error) => {
@@ -197,7 +193,6 @@ impl bb8::ManageConnection for Manager {
 
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
         if !self.is_usable(connection, clock::now()) {
-            self.news.changes.fetch_add(1, Ordering::Relaxed);
             return Err(ConnectError::Stale);
         }
         Ok(())

@@ -199,6 +199,10 @@ pub async fn while_there<T>(conversation: Option<&Conversation>, call: impl Futu
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.serving.set(self.0.serving.get() - 1);
+        if self.0.serving.get() == 0 {
+            // The caller's id is a piece of the buffer his requests are read into: kept, it would keep all of that.
+            self.0.arrival.take();
+        }
     }
 }
 

@@ -159,7 +159,7 @@ async fn acquire(asked: Asked<'_>) -> Result<HttpResponse, Problem> {
     let wish = Wish { owner, ttl: Duration::from_millis(ttl_ms), token };
     let attempt = Attempt::new(&worker.names, asked.lease.as_bytes(), asked.once);
     // From here on the caller may leave at any moment, and what he asked for may be his or not.
-    let guard = Guard::over(worker, &attempt, wish.ttl);
+    let guard = Guard::over(worker, &attempt, wish.ttl, asked.deadline);
     let leases = Leases::new(&worker.gateway, &worker.names, &worker.shared.highest_token);
     let acquired = leases.acquire(&attempt, &wish, asked.deadline).await;
     match &acquired {
