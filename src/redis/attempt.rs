@@ -20,6 +20,7 @@ use super::error::{ErrorKind, Meaning, Outcome};
 use super::fence::{Fence, fence};
 use super::link::Link;
 use super::pool::WorkerPool;
+use super::timers::Timers;
 use super::watch::{Waited, Watch};
 use super::writes::Touched;
 use crate::resilience::breaker::{Admission, Refused, Verdict};
@@ -94,6 +95,7 @@ impl End {
 pub(super) struct Origin<'a> {
     pub(super) endpoint: &'a Arc<Endpoint>,
     pub(super) pool: &'a WorkerPool,
+    pub(super) timers: &'a Timers,
 }
 
 impl Origin<'_> {
@@ -206,7 +208,7 @@ impl Origin<'_> {
         }
         let mut watch =
             Watch::new(&self.endpoint.settings, admission, &link.traffic, cargo.weight(), sent_at, deadline);
-        let ended = watch.wait(pin!(cargo.send(&mut handle))).await;
+        let ended = watch.wait(pin!(cargo.send(&mut handle)), self.timers).await;
         let now = clock::now();
         let elapsed = now.saturating_since(sent_at);
         match ended {

@@ -21,6 +21,7 @@ use super::fence::{Fence, fence};
 use super::pool::WorkerPool;
 use super::spans;
 use super::subscriptions::{NoStream, Subscription, Topic};
+use super::timers::Timers;
 use super::transaction::{Ending, Transaction};
 use super::{Answer, Reply};
 use crate::resilience::bulkhead::{Bulkhead, Slot};
@@ -36,6 +37,7 @@ const SHED_RETRY: Duration = Duration::from_secs(1);
 pub struct Gateway {
     endpoint: Arc<Endpoint>,
     pool: WorkerPool,
+    timers: Timers,
     light: Arc<Bulkhead>,
     heavy: Arc<Bulkhead>,
 }
@@ -49,7 +51,7 @@ impl Gateway {
         let heavy = Arc::new(Bulkhead::new(per_connection, settings.queue));
         endpoint.register(&light);
         endpoint.register(&heavy);
-        Self { pool: WorkerPool::new(&endpoint), light, heavy, endpoint }
+        Self { pool: WorkerPool::new(&endpoint), timers: Timers::default(), light, heavy, endpoint }
     }
 
     /// Sends one command. Redis' own errors come back as `Ok(Answer { reply: Reply::ServerError(..) })`.
@@ -219,7 +221,7 @@ struct Setback {
 impl<C: Cargo> Call<'_, C> {
     async fn run(mut self) -> Result<Answer<C::Reply>, Error> {
         let endpoint = &self.gateway.endpoint;
-        let origin = Origin { endpoint, pool: &self.gateway.pool };
+        let origin = Origin { endpoint, pool: &self.gateway.pool, timers: &self.gateway.timers };
         let mut tries = 0;
         loop {
             let began = self.span.attempt_begins();

@@ -7,7 +7,7 @@
 //! | file | its one job |
 //! |---|---|
 //! | `gateway` | guards in order, retries, the sticky outcome |
-//! | `attempt`, `watch` | one attempt and how it ended; waiting for its reply |
+//! | `attempt`, `watch`, `timers` | one attempt and how it ended; waiting for its reply, without a timer of its own |
 //! | `spans` | what traces are told of a call |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
@@ -45,6 +45,7 @@ mod server_time;
 mod settings;
 mod spans;
 mod subscriptions;
+mod timers;
 mod tls;
 mod transaction;
 mod watch;

@@ -4,14 +4,16 @@
 //! transfer is progress (D6), so neither counts against the server; whether it stalls is the stall detector's to say.
 //! Limits: bytes are counted per connection, so a small reply behind a large one is excused with it.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
 use redis_rs::RedisResult;
+use tokio::time::Sleep;
 
 use super::catalogue::Weight;
 use super::link::Traffic;
 use super::settings::Settings;
+use super::timers::Timers;
 use crate::resilience::breaker::{Admission, Verdict};
 use crate::resilience::{Deadline, Moment};
 
@@ -60,8 +62,22 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until the reply is there or a bound is reached.
-    pub(super) async fn wait<R>(&mut self, mut reply: Pin<&mut impl Future<Output = RedisResult<R>>>) -> Waited<R> {
-        let mut timer = pin!(tokio::time::sleep(self.slow_after.unwrap_or(self.limit)));
+    pub(super) async fn wait<R>(
+        &mut self,
+        reply: Pin<&mut impl Future<Output = RedisResult<R>>>,
+        timers: &Timers,
+    ) -> Waited<R> {
+        let mut timer = timers.take(self.slow_after.unwrap_or(self.limit));
+        let waited = self.wait_by(reply, timer.as_mut()).await;
+        timers.give_back(timer);
+        waited
+    }
+
+    async fn wait_by<R>(
+        &mut self,
+        mut reply: Pin<&mut impl Future<Output = RedisResult<R>>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Waited<R> {
         loop {
             tokio::select! {
                 biased;
