@@ -1,0 +1,62 @@
+//! What one request is told is bounded, as it is written, and the word says what became of what is not told.
+//!
+//! Why so: nobody's values may take the process' memory several times over, and nobody's data may be lost for it. Limits: the reply has
+//! been read from Redis by then.
+
+use crate::harness::{App, Options, Redis};
+
+#[tokio::test]
+async fn a_reply_over_the_limit_is_refused_and_its_outcome_told() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let client = app.client();
+    // As JSON: `{"result":"` and `"}` around it.
+    let at = "x".repeat((1 << 20) - 13);
+    redis.command(&["SET", "at", &at]).await;
+    redis.command(&["SET", "over", &format!("{at}x")]).await;
+    assert_eq!(client.post_command(&["GET", "at"]).await.status, 200);
+    let read = client.post_command(&["GET", "over"]).await;
+    assert_eq!((read.status, read.outcome()), (413, "not_executed"), "{}", read.text());
+    let batch = client.pipeline(&[&["PING"], &["GETDEL", "over"], &["PING"]]).await;
+    assert_eq!((batch.status, batch.outcome()), (200, "executed"));
+    let items = batch.json();
+    assert_eq!((&items[0]["result"], &items[2]["result"]), (&"PONG".into(), &"PONG".into()));
+    assert!(items[1]["error"].as_str().is_some_and(|text| text.contains("max request size exceeded")), "{items}");
+}
+
+#[tokio::test]
+async fn a_reply_is_measured_as_it_is_written() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    // A zero byte is six bytes of JSON text and a third more than one of base64.
+    redis.command(&["SETRANGE", "zero", "199999", "\0"]).await;
+    let client = app.client();
+    for command in [&["GET", "zero"][..], &["MGET", "zero", "zero", "zero"]] {
+        let read = client.post_command(command).await;
+        assert_eq!((read.status, read.outcome()), (413, "not_executed"), "{command:?}");
+        assert_eq!(client.clone().with_header("Upstash-Encoding", "base64").post_command(command).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_replies_of_a_list_are_bounded_together() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let client = app.client();
+    redis.command(&["SET", "third", &"x".repeat(400_000)]).await;
+    for key in ["a", "b", "c"] {
+        redis.command(&["SET", key, &"y".repeat(400_000)]).await;
+    }
+    let reads = client.pipeline(&[&["GET", "third"], &["GET", "third"], &["GET", "third"], &["PING"]]).await;
+    assert_eq!((reads.status, reads.outcome()), (200, "not_executed"));
+    assert!(reads.body.len() < (1 << 20) + 1024, "{} bytes", reads.body.len());
+    let items = reads.json();
+    assert_eq!((items[1]["result"].as_str().map(str::len), &items[3]["result"]), (Some(400_000), &"PONG".into()));
+    assert!(items[2]["error"].as_str().is_some_and(|text| text.contains("all replies of a request")), "{items}");
+
+    // What was popped is gone, and the word says so.
+    let popped = client.multi_exec(&[&["GETDEL", "a"], &["GETDEL", "b"], &["GETDEL", "c"]]).await;
+    assert_eq!((popped.status, popped.outcome()), (200, "executed"));
+    assert!(popped.json()[2]["error"].is_string());
+    assert_eq!(redis.command(&["EXISTS", "a", "b", "c"]).await, 0);
+}
