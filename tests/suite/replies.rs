@@ -60,3 +60,20 @@ async fn the_replies_of_a_list_are_bounded_together() {
     assert!(popped.json()[2]["error"].is_string());
     assert_eq!(redis.command(&["EXISTS", "a", "b", "c"]).await, 0);
 }
+
+#[tokio::test]
+async fn what_redis_refuses_keeps_its_word_where_little_room_is_left() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let client = app.client();
+    // As JSON: `[{"result":"` and `"}` around it, and twenty bytes are left.
+    redis.command(&["SET", "large", &"x".repeat((1 << 20) - 14 - 20)]).await;
+    redis.command(&["SET", "word", "x"]).await;
+    for answer in [
+        client.pipeline(&[&["GET", "large"], &["INCR", "word"]]).await,
+        client.multi_exec(&[&["GET", "large"], &["INCR", "word"]]).await,
+    ] {
+        assert_eq!((answer.status, answer.outcome()), (200, "not_executed"));
+        assert_eq!(answer.json()[1]["error"], "ERR value is not an integer or out of range");
+    }
+}

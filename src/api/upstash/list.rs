@@ -215,12 +215,14 @@ struct Told {
 
 impl Told {
     fn reply(&mut self, reply: &Reply, judge: Judge) {
+        // Error lines are short, and what they say of the command must not give way to what its size says.
+        if let Reply::ServerError(error) = reply {
+            self.worst = self.worst.max(Some(judge.outcome(error)));
+            return self.list.reply(reply);
+        }
         let refused = size::refusal_in_list(reply, judge, self.encoding, self.limit, self.list.bytes());
         if let Some((text, outcome)) = refused {
             return self.error(&text, outcome);
-        }
-        if let Reply::ServerError(error) = reply {
-            self.worst = self.worst.max(Some(judge.outcome(error)));
         }
         self.list.reply(reply);
     }
