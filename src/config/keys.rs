@@ -244,7 +244,7 @@ pub static KEYS: &[Key] = &[
         "Arguments of one command; all commands of a list together may have ten times as many.",
         "About 5 MB here and as much in Redis, whatever few bytes they are: eight million in one body took 350 MB of each."),
     key("limits.reply", size(MIB, 512 * MIB), "64MiB",
-        "Largest answer: the replies to one request of the dialect, written as JSON, and the content of a key.",
+        "Largest answer as it is written: the content of a key, a command's reply, and what the reads of a list are told in all.",
         "The largest argument, should each of its bytes take six in JSON. Large values are better read in ranges."),
     key("limits.batch_commands", count(1, 100_000), "10000",
         "Commands in one pipeline or transaction.",

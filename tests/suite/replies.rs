@@ -3,6 +3,8 @@
 //! Why so: nobody's values may take the process' memory several times over, and nobody's data may be lost for it. Limits: the reply has
 //! been read from Redis by then.
 
+use serde_json::json;
+
 use crate::harness::{App, Options, Redis};
 
 #[tokio::test]
@@ -44,9 +46,6 @@ async fn the_replies_of_a_list_are_bounded_together() {
     let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
     let client = app.client();
     redis.command(&["SET", "third", &"x".repeat(400_000)]).await;
-    for key in ["a", "b", "c"] {
-        redis.command(&["SET", key, &"y".repeat(400_000)]).await;
-    }
     let reads = client.pipeline(&[&["GET", "third"], &["GET", "third"], &["GET", "third"], &["PING"]]).await;
     assert_eq!((reads.status, reads.outcome()), (200, "not_executed"));
     assert!(reads.body.len() < (1 << 20) + 1024, "{} bytes", reads.body.len());
@@ -54,11 +53,19 @@ async fn the_replies_of_a_list_are_bounded_together() {
     assert_eq!((items[1]["result"].as_str().map(str::len), &items[3]["result"]), (Some(400_000), &"PONG".into()));
     assert!(items[2]["error"].as_str().is_some_and(|text| text.contains("all replies of a request")), "{items}");
 
-    // What was popped is gone, and the word says so.
-    let popped = client.multi_exec(&[&["GETDEL", "a"], &["GETDEL", "b"], &["GETDEL", "c"]]).await;
-    assert_eq!((popped.status, popped.outcome()), (200, "executed"));
-    assert!(popped.json()[2]["error"].is_string());
-    assert_eq!(redis.command(&["EXISTS", "a", "b", "c"]).await, 0);
+    // What was popped is nowhere else any more, so it is told.
+    for path in ["/multi-exec", "/pipeline"] {
+        for key in ["a", "b", "c"] {
+            redis.command(&["SET", key, &"y".repeat(400_000)]).await;
+        }
+        let list = json!([["GETDEL", "a"], ["GETDEL", "b"], ["GETDEL", "c"], ["GET", "third"]]);
+        let popped = client.post(path, &list).await.json();
+        for item in 0..3 {
+            assert_eq!(popped[item]["result"].as_str().map(str::len), Some(400_000), "{item}");
+        }
+        assert!(popped[3]["error"].as_str().is_some_and(|text| text.contains("request of its own")), "{}", popped[3]);
+        assert_eq!(redis.command(&["EXISTS", "a", "b", "c"]).await, 0);
+    }
 }
 
 #[tokio::test]
@@ -76,4 +83,16 @@ async fn what_redis_refuses_keeps_its_word_where_little_room_is_left() {
         assert_eq!((answer.status, answer.outcome()), (200, "not_executed"));
         assert_eq!(answer.json()[1]["error"], "ERR value is not an integer or out of range");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_only_reads_is_not_said_to_be_executed_whatever_others_of_its_name_do() {
+    let redis = Redis::start(Options::default()).await;
+    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let client = app.client();
+    redis.command(&["RPUSH", "l", &"x".repeat(1 << 20)]).await;
+    let sorted = client.post_command(&["SORT", "l", "ALPHA"]).await;
+    assert_eq!((sorted.status, sorted.outcome()), (413, "not_executed"), "{}", sorted.text());
+    let listed = client.pipeline(&[&["SORT", "l", "ALPHA"]]).await;
+    assert_eq!((listed.status, listed.outcome()), (200, "not_executed"), "{}", listed.text());
 }
