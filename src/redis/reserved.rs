@@ -12,7 +12,7 @@ use super::catalogue::{self, Keys, Spec};
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
 
-/// Prefix of the service's function libraries, of any version, and of every function in them.
+/// Prefix of the service's function libraries and of every function in them; the number of the version follows.
 const FUNCTIONS: &[u8] = b"collective_v";
 
 /// What of the service's own a command reaches for.
@@ -78,7 +78,8 @@ fn may_become_ours(pattern: &[u8]) -> bool {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    name.get(..FUNCTIONS.len()).is_some_and(|start| start.eq_ignore_ascii_case(FUNCTIONS))
+    let Some((start, rest)) = name.split_at_checked(FUNCTIONS.len()) else { return false };
+    rest.first().is_some_and(u8::is_ascii_digit) && start.eq_ignore_ascii_case(FUNCTIONS)
 }
 
 /// A library of that name, or one that registers functions under ours: either needs the word somewhere. In its first line Redis
@@ -86,7 +87,7 @@ fn is_ours(name: &[u8]) -> bool {
 fn may_be_ours(source: &[u8]) -> bool {
     let first_line = source.split(|byte| *byte == b'\n').next().unwrap_or_default();
     first_line.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'\\'))
-        || source.windows(FUNCTIONS.len()).any(|window| window.eq_ignore_ascii_case(FUNCTIONS))
+        || source.windows(FUNCTIONS.len() + 1).any(is_ours)
 }
 
 #[cfg(test)]
@@ -142,6 +143,9 @@ mod tests {
             &["FUNCTION", "DELETE", "collective"][..],
             &["FUNCTION", "LOAD", "#!lua name=collector\n"],
             &["FUNCTION", "LOAD", "#!lua name=mine\nredis.register_function('mine', function() return \"\\n\" end)"],
+            &["FUNCTION", "LOAD", "#!lua name=collective_votes\nredis.register_function('collective_vote', f)"],
+            &["FUNCTION", "DELETE", "collective_votes"],
+            &["FCALL", "collective_votes", "0"],
             &["FCALL", "mine", "0", "collective_v1"],
             &["SET", "collective_v1", "x"],
             &["PING", "collective:x"],
