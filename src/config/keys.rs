@@ -236,7 +236,8 @@ pub static KEYS: &[Key] = &[
         "One argument of the largest size with its JSON or base64 overhead."),
     key("limits.bodies", size(KIB, 64 * 1024 * MIB), "128MiB",
         "Request bodies over 16 KiB that are held at once, in all; one that does not fit is refused unread, with 503.",
-        "Eight of the largest. A body takes about three times its size until it is answered: 384 MiB when all are there."),
+        "Eight of the largest. A body takes about three times its size until it is answered: 384 MiB when all are there. Unset it \
+         is never less than `limits.body`."),
     key("limits.argument", size(KIB, 512 * MIB), "10MiB",
         "Largest single command argument or value.",
         "A larger one holds up every other request on its connection."),
