@@ -165,6 +165,11 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_knows_is_heavy() {
+        weigh(Weight::Heavy, &["module.command k", "frobnicate"]);
+    }
+
+    #[test]
     fn repetitions_are_bounded_wherever_they_can_be_asked_for() {
         for name in ["srandmember", "HRANDFIELD", "zrandmember", "vrandmember"] {
             for (count, refused) in [("-1000", None), ("-1001", Some(Refusal::Repetitions)), ("3000000", None)] {
