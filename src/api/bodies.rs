@@ -1,8 +1,8 @@
 //! The bytes of request bodies that are held at this moment, by all workers together.
 //!
 //! Each body has a bound of its own, and a connection each may bring one: twenty callers who send fifteen mebibytes and then wait
-//! would take what a small container has. So a large body takes its bytes out of one account before it is read, when its length is
-//! declared, or as it arrives, and whoever finds the account empty is turned away unread. What was taken goes back with the body
+//! would take what a small container has. So a large body takes its bytes out of one account as they arrive, and whoever finds the
+//! account empty is turned away, unread where the declared length tells beforehand. What was taken goes back with the body
 //! itself ([`Hold`] lives in it), however the request ends: answered, left, timed out, or in a panic.
 //!
 //! Limits: bodies up to [`SMALL`] are not counted, so nearly every request pays nothing here. They are bounded by
@@ -49,16 +49,25 @@ impl Bodies {
         self.limit
     }
 
+    /// Whether so many bytes are there at this moment. Nothing is taken.
+    pub fn look(&self, bytes: usize) -> Result<(), Full> {
+        self.with(self.held(), bytes).map(drop).ok_or_else(|| self.full())
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Full> {
-        let with = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.limit);
-        match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                self.metrics.shed(ShedReason::Bodies);
-                // Jittered, so that everyone turned away now does not come back together.
-                Err(Full { retry_after: Duration::from_secs(fastrand::u64(1..=3)) })
-            }
-        }
+        let taken = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| self.with(held, bytes));
+        taken.map(drop).map_err(|_| self.full())
+    }
+
+    /// What would be held with so many bytes more, if it may be.
+    fn with(&self, held: usize, bytes: usize) -> Option<usize> {
+        held.checked_add(bytes).filter(|held| *held <= self.limit)
+    }
+
+    fn full(&self) -> Full {
+        self.metrics.shed(ShedReason::Bodies);
+        // Jittered, so that everyone turned away now does not come back together.
+        Full { retry_after: Duration::from_secs(fastrand::u64(1..=3)) }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! With the body comes the deadline of the rest, because the default one starts when the request is complete. A body that fits one
 //! network read is handed on without a copy, which is nearly every body. A large one takes its bytes out of the account of all bodies
-//! (`bodies.rs`), and is refused where there is no room. Limits: what is declared too large, or too large now, is refused before it is
-//! read; a chunked body at the first byte over.
+//! (`bodies.rs`) as they arrive, and is refused where there is no room. What is only declared takes none: who announces a body and sends
+//! nothing would keep everyone else's out. Limits: what is declared too large, or too large now, is refused before it is read; what
+//! still had room then is refused where it finds none any more.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,14 +48,14 @@ pub async fn read(
     timeout: Duration,
     allowance: Allowance,
 ) -> Result<(Bytes, Deadline), BodyError> {
-    let declared = declared(request).unwrap_or_default();
-    if declared > limit {
+    let declared = declared(request);
+    if declared.is_some_and(|declared| declared > limit) {
         return Err(BodyError::TooLarge { limit });
     }
     let mut room = Room { request, hold: None };
-    room.for_bytes(declared)?;
+    room.look(declared.unwrap_or_default())?;
     let within = allowance.for_body(timeout, clock::now());
-    let whole = whole(payload, limit, declared, &mut room);
+    let whole = whole(payload, limit, declared.unwrap_or(limit), &mut room);
     let body = tokio::time::timeout(within, whole).await.unwrap_or(Err(BodyError::TooSlow(within)))?;
     let body = match room.hold {
         None => body,
@@ -68,23 +69,33 @@ pub async fn read(
 
 type Chunk = Result<Bytes, actix_web::error::PayloadError>;
 
-async fn whole(payload: &mut Payload, limit: usize, declared: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
+async fn whole(payload: &mut Payload, limit: usize, most: usize, room: &mut Room<'_>) -> Result<Bytes, BodyError> {
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
     let first = checked(first, 0, limit)?;
     room.for_bytes(first.len())?;
     let Some(second) = payload.next().await else { return Ok(first) };
-    // What is declared has its room, so it can have its memory at once; it would be moved from one to the next twice its size.
-    let mut whole = BytesMut::with_capacity(declared.max(first.len()));
-    whole.extend_from_slice(&first);
+    let mut whole = BytesMut::new();
+    append(&mut whole, &first, most);
     drop(first);
     let mut next = Some(second);
     while let Some(chunk) = next {
         let chunk = checked(chunk, whole.len(), limit)?;
         room.for_bytes(whole.len() + chunk.len())?;
-        whole.extend_from_slice(&chunk);
+        append(&mut whole, &chunk, most);
         next = payload.next().await;
     }
     Ok(whole.freeze())
+}
+
+/// Its memory doubles as it fills, so that little is moved, and is never more than it can come to need.
+fn append(whole: &mut BytesMut, chunk: &[u8], most: usize) {
+    let needed = whole.len() + chunk.len();
+    if needed > whole.capacity() {
+        let mut larger = BytesMut::with_capacity(needed.max(most.min(2 * needed)));
+        larger.extend_from_slice(whole);
+        *whole = larger;
+    }
+    whole.extend_from_slice(chunk);
 }
 
 /// The room of a body among all bodies; a small one needs none.
@@ -94,6 +105,14 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// Whether there is room for `bytes` at this moment; none is taken.
+    fn look(&self, bytes: usize) -> Result<(), BodyError> {
+        match self.bodies() {
+            Some(bodies) if bytes > SMALL => Ok(bodies.look(bytes)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Sees to it that there is room for `bytes` in all.
     fn for_bytes(&mut self, bytes: usize) -> Result<(), BodyError> {
         if bytes <= SMALL {

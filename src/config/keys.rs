@@ -236,7 +236,8 @@ pub static KEYS: &[Key] = &[
         "One argument of the largest size with its JSON or base64 overhead."),
     key("limits.bodies", size(KIB, 64 * 1024 * MIB), "128MiB",
         "Request bodies over 16 KiB that are held at once, in all; one that does not fit is refused unread, with 503.",
-        "Eight of the largest. A body takes about three times its size until it is answered: 384 MiB when all are there."),
+        "Eight of the largest. A body takes about three times its size until it is answered: 384 MiB when all are there. Unset it \
+         is never less than `limits.body`."),
     key("limits.argument", size(KIB, 512 * MIB), "10MiB",
         "Largest single command argument or value.",
         "A larger one holds up every other request on its connection."),
@@ -244,7 +245,7 @@ pub static KEYS: &[Key] = &[
         "Arguments of one command; all commands of a list together may have ten times as many.",
         "About 5 MB here and as much in Redis, whatever few bytes they are: eight million in one body took 350 MB of each."),
     key("limits.reply", size(MIB, 512 * MIB), "64MiB",
-        "Largest answer: the replies to one request of the dialect, written as JSON, and the content of a key.",
+        "Largest answer as it is written: the content of a key, a command's reply, and what the reads of a list are told in all.",
         "The largest argument, should each of its bytes take six in JSON. Large values are better read in ranges."),
     key("limits.batch_commands", count(1, 100_000), "10000",
         "Commands in one pipeline or transaction.",

@@ -94,6 +94,10 @@ pub fn load(input: LoadInput) -> Result<Loaded, Vec<Mistake>> {
         .map_err(|_| vec![disagreement()])?;
     let tree = Tree::read(&layers, &mut mistakes);
     let mut settings = tree.settings().map_err(|_| vec![disagreement()])?;
+    if layers.source("limits.bodies") == Source::Default {
+        // Whoever only raised limits.body, before there was a bound on all, is not refused for it.
+        settings.limits.bodies = settings.limits.bodies.max(settings.limits.body);
+    }
     // Without the file the rules would speak about values that nobody wrote.
     if file_is_readable {
         mistakes.extend(tree.broken_rules(&settings, &layers));

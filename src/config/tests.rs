@@ -160,6 +160,15 @@ fn a_bare_number_duration_is_refused_wherever_it_comes_from() {
 }
 
 #[test]
+fn all_bodies_together_have_room_for_the_largest_unless_somebody_says_otherwise() {
+    let bodies = |case: Case| case.settings().limits.bodies;
+    assert_eq!(bodies(env("LIMITS__BODY", "256MiB")), 256 << 20);
+    assert_eq!(bodies(env("LIMITS__BODY", "1MiB").env("LIMITS__ARGUMENT", "1MiB")), 128 << 20);
+    let mistake = env("LIMITS__BODY", "256MiB").env("LIMITS__BODIES", "128MiB").only_mistake();
+    assert!(mistake.contains("raise limits.bodies"), "{mistake}");
+}
+
+#[test]
 fn numbers_flags_sizes_and_durations_are_read_from_text_variables() {
     let settings = env("LIMITS__BODY", "33554432")
         .env("LIMITS__HEAD", "32KiB")
@@ -223,7 +232,7 @@ fn each_rule_between_keys_is_broken_by_one_case() {
         &[("BREAKER__OPEN_WAIT", "1001ms")],
         &[("BREAKER__PROBES_TO_CLOSE", "10"), ("BREAKER__PROBE_TIMEOUT", "201ms")],
         &[("LIMITS__ARGUMENT", "17MiB")],
-        &[("LIMITS__BODY", "129MiB")],
+        &[("LIMITS__BODY", "129MiB"), ("LIMITS__BODIES", "128MiB")],
         &[("LIMITS__CONNECTIONS", "1023")],
     ];
     assert_eq!(cases.len(), RULES.len());

@@ -23,6 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Connects and probes come at least once a second; what lies further apart than a few of them is another outage.
 pub(super) const GAP: Duration = Duration::from_secs(3);
 
+/// The code for what has written.
+const UNKILLABLE: &str = "UNKILLABLE";
+
 /// What was said last in this outage: the log hears of each ending once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -36,44 +39,68 @@ pub(super) enum Ending {
 
 /// Tells the server to end what it runs, and the log how that went unless `before` was the same.
 pub(super) async fn end(endpoint: &Endpoint, before: Option<Ending>) -> Ending {
-    let mut ending = Ending::Unclear;
-    for kind in ["SCRIPT", "FUNCTION"] {
+    let ask = async |kind| {
         let answer = connector::say(endpoint.address(), endpoint.settings.connect_timeout, &[kind, "KILL"]).await;
-        let (now, code) = judge(&answer);
-        if before != Some(now) {
-            tell(kind, now, &code);
-        }
-        if now != Ending::Unclear {
-            ending = now;
-            break;
+        Finding::of(kind, &answer)
+    };
+    let mut found = ask("SCRIPT").await;
+    if !found.settles() {
+        found = found.or(ask("FUNCTION").await);
+    }
+    if before != Some(found.ending) {
+        found.tell();
+    }
+    found.ending
+}
+
+/// What one of the two commands was answered.
+struct Finding {
+    kind: &'static str,
+    ending: Ending,
+    code: String,
+}
+
+impl Finding {
+    fn of(kind: &'static str, answer: &Result<Value, ConnectError>) -> Self {
+        let (ending, code) = judge(answer);
+        Self { kind, ending, code }
+    }
+
+    /// Whether the other command need not be tried. Who may not use the one may still use the other.
+    fn settles(&self) -> bool {
+        self.ending == Ending::Ended || self.code == UNKILLABLE
+    }
+
+    /// The one that says more.
+    fn or(self, later: Self) -> Self {
+        if later.ending == Ending::Unclear { self } else { later }
+    }
+
+    fn tell(&self) {
+        let Self { kind, ending, code } = self;
+        match ending {
+            Ending::Ended => tracing::warn!(kind, "a script kept Redis from everyone and was ended"),
+            Ending::Impossible => tracing::error!(
+                kind,
+                code,
+                "a script keeps Redis from everyone and cannot be ended: it has written, or this user may not end it. Wait for it, or \
+                 stop the server with SHUTDOWN NOSAVE, which loses what is not on disk"
+            ),
+            Ending::Unclear => tracing::debug!(kind, code, "what keeps Redis busy was not ended"),
         }
     }
-    ending
 }
 
 /// What an answer to `SCRIPT KILL` or `FUNCTION KILL` means, and its code. The wrong one of the two is answered `BUSY`.
 fn judge(answer: &Result<Value, ConnectError>) -> (Ending, String) {
     match answer {
         Ok(Value::Okay) => (Ending::Ended, "OK".to_owned()),
-        Ok(Value::ServerError(error)) if matches!(error.code(), "UNKILLABLE" | "NOPERM") => {
+        Ok(Value::ServerError(error)) if matches!(error.code(), UNKILLABLE | "NOPERM") => {
             (Ending::Impossible, error.code().to_owned())
         }
         Ok(Value::ServerError(error)) => (Ending::Unclear, error.code().to_owned()),
         Ok(_) => (Ending::Unclear, "unreadable".to_owned()),
         Err(error) => (Ending::Unclear, error.reason()),
-    }
-}
-
-fn tell(kind: &str, ending: Ending, code: &str) {
-    match ending {
-        Ending::Ended => tracing::warn!(kind, "a script kept Redis from everyone and was ended"),
-        Ending::Impossible => tracing::error!(
-            kind,
-            code,
-            "a script keeps Redis from everyone and cannot be ended: it has written, or this user may not end it. Wait for it, or stop \
-             the server with SHUTDOWN NOSAVE, which loses what is not on disk"
-        ),
-        Ending::Unclear => tracing::debug!(kind, code, "what keeps Redis busy was not ended"),
     }
 }
 
@@ -99,5 +126,22 @@ mod tests {
             assert_eq!(judged(line), Ending::Unclear, "{line}");
         }
         assert_eq!(judge(&Err(ConnectError::TimedOut(PATIENCE))).0, Ending::Unclear);
+    }
+
+    #[test]
+    fn who_may_not_end_scripts_may_still_end_functions() {
+        let found =
+            |line: &str| Finding::of("SCRIPT", &Ok(redis_rs::parse_redis_value(line.as_bytes()).expect("a frame")));
+        let [forbidden, busy] = ["-NOPERM this user\r\n", "-BUSY Redis is busy\r\n"];
+        assert!(!found(forbidden).settles() && !found(busy).settles());
+        assert!(found("+OK\r\n").settles() && found("-UNKILLABLE Sorry\r\n").settles());
+        for (first, second, ending) in [
+            (forbidden, "+OK\r\n", Ending::Ended),
+            (forbidden, busy, Ending::Impossible),
+            (busy, forbidden, Ending::Impossible),
+            (busy, busy, Ending::Unclear),
+        ] {
+            assert_eq!(found(first).or(found(second)).ending, ending, "{first} {second}");
+        }
     }
 }

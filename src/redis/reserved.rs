@@ -3,14 +3,16 @@
 //! The service keeps its records in the callers' database and its code beside theirs (D14), so a name is all that parts them. Keys
 //! begin with [`RESERVED`], channels too, functions and libraries with [`FUNCTIONS`]; Redis compares names of functions without
 //! regard to case, so they are compared so here. Root is a caller like any other.
-//! Limits: a script names keys while it runs; its scope is the guard.
+//! Limits: a script names keys while it runs; its scope is the guard. A library may put a name of ours together while it is loaded,
+//! which no look at its code can tell: whoever finds ours taken when it loads its own removes that library
+//! (`functions/migrations.rs`). Until then its function stands under our name.
 
 use super::catalogue::{self, Keys, Spec};
 
 /// Prefix of every key the service itself writes into the data database. Callers cannot name keys under it (D14).
 pub const RESERVED: &[u8] = b"collective:";
 
-/// Prefix of the service's function libraries, of any version, and of every function in them.
+/// Prefix of the service's function libraries and of every function in them; the number of the version follows.
 const FUNCTIONS: &[u8] = b"collective_v";
 
 /// What of the service's own a command reaches for.
@@ -44,7 +46,7 @@ pub(super) fn reaches_for(spec: &Spec, arguments: &[&[u8]]) -> Option<Reserved> 
 
 fn without_keys(spec: &Spec, arguments: &[&[u8]]) -> Option<Reserved> {
     match spec.name {
-        "FUNCTION|LOAD" => arguments.last().is_some_and(|source| mentions_ours(source)).then_some(Reserved::Function),
+        "FUNCTION|LOAD" => arguments.last().is_some_and(|source| may_be_ours(source)).then_some(Reserved::Function),
         "FUNCTION|DELETE" => arguments.get(2).is_some_and(|name| is_ours(name)).then_some(Reserved::Function),
         _ => {
             let mut positions = Vec::new();
@@ -76,12 +78,16 @@ fn may_become_ours(pattern: &[u8]) -> bool {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    name.get(..FUNCTIONS.len()).is_some_and(|start| start.eq_ignore_ascii_case(FUNCTIONS))
+    let Some((start, rest)) = name.split_at_checked(FUNCTIONS.len()) else { return false };
+    rest.first().is_some_and(u8::is_ascii_digit) && start.eq_ignore_ascii_case(FUNCTIONS)
 }
 
-/// A library of that name, or one that registers functions under ours: either needs the word somewhere.
-fn mentions_ours(source: &[u8]) -> bool {
-    source.windows(FUNCTIONS.len()).any(|window| window.eq_ignore_ascii_case(FUNCTIONS))
+/// A library of that name, or one that registers functions under ours: either needs the word somewhere. In its first line Redis
+/// decodes what is quoted, so there a name can be written that nobody sees; no library's name needs it.
+fn may_be_ours(source: &[u8]) -> bool {
+    let first_line = source.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    first_line.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'\\'))
+        || source.windows(FUNCTIONS.len() + 1).any(is_ours)
 }
 
 #[cfg(test)]
@@ -124,6 +130,10 @@ mod tests {
             &["FUNCTION", "DELETE", "collective_v1"][..],
             &["FUNCTION", "LOAD", "#!lua name=Collective_v9\n"],
             &["function", "load", "replace", "#!lua name=a\nredis.register_function('COLLECTIVE_V1_x', f)"],
+            // Redis decodes quoted words of the first line.
+            &["FUNCTION", "LOAD", "REPLACE", "#!lua name=\"\\x63ollective_v1\"\nredis.register_function('x', f)"],
+            &["FUNCTION", "LOAD", "#!lua \"name=\\x63ollective_v1\""],
+            &["FUNCTION", "LOAD", "#!lua name='mine'\n"],
             &["FCALL", "collective_v1_command", "0"],
             &["fcall_ro", "COLLECTIVE_v1_command", "0"],
         ] {
@@ -132,6 +142,10 @@ mod tests {
         for call in [
             &["FUNCTION", "DELETE", "collective"][..],
             &["FUNCTION", "LOAD", "#!lua name=collector\n"],
+            &["FUNCTION", "LOAD", "#!lua name=mine\nredis.register_function('mine', function() return \"\\n\" end)"],
+            &["FUNCTION", "LOAD", "#!lua name=collective_votes\nredis.register_function('collective_vote', f)"],
+            &["FUNCTION", "DELETE", "collective_votes"],
+            &["FCALL", "collective_votes", "0"],
             &["FCALL", "mine", "0", "collective_v1"],
             &["SET", "collective_v1", "x"],
             &["PING", "collective:x"],

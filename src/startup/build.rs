@@ -273,9 +273,11 @@ fn needs(settings: &Settings) -> Needs {
     let (total, per_address) = (limits.connections, limits.connections_per_address);
     // Besides the light ones a heavy one, and each may be replaced while it still closes.
     let a_worker = 2 * (settings.redis.connections_per_worker + 1);
+    let workers = public::workers(&settings.server);
     Needs {
         callers: census::Limits { total, per_address, refused: census::LEAVES },
-        redis: public::workers(&settings.server) * a_worker + KEEPERS,
+        redis: workers * a_worker + KEEPERS,
+        workers,
     }
 }
 

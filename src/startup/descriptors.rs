@@ -11,9 +11,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::api::acceptor::census::{LEAVES, Limits};
 use crate::ops::MAX_CONNECTIONS;
 
-/// Files besides connections: the log, the listeners, each thread's events and timers, the data directory, a look-up of a name, and
-/// twice as many for what was forgotten here.
+/// Files besides connections: the log, the listeners, the data directory, a look-up of a name, and twice as many for what was forgotten
+/// here.
 const RESERVE: usize = 64;
+/// Files of a worker besides its connections: its events, what wakes it, its listener, and two for what was forgotten.
+const A_WORKER: usize = 5;
 /// Where there are few, operators and the refused get this share each: most belong to callers.
 const SHARE: usize = 8;
 /// And no less than this: a probe, a scraper and a person.
@@ -26,6 +28,8 @@ pub(super) struct Needs {
     pub(super) callers: Limits,
     /// Connections to Redis, of all workers, the keeper and the subscriptions.
     pub(super) redis: usize,
+    /// Workers.
+    pub(super) workers: usize,
 }
 
 /// What is in force.
@@ -39,7 +43,11 @@ pub(super) struct Plan {
 
 impl Needs {
     fn files(&self) -> usize {
-        self.callers.total + LEAVES + MAX_CONNECTIONS + self.redis + RESERVE
+        self.callers.total + LEAVES + MAX_CONNECTIONS + self.redis + self.besides()
+    }
+
+    fn besides(&self) -> usize {
+        RESERVE + A_WORKER * self.workers
     }
 
     /// What fits into `files` open ones.
@@ -49,7 +57,8 @@ impl Needs {
         }
         let operators = (files / SHARE).clamp(LEAST, MAX_CONNECTIONS);
         let refused = (files / SHARE).clamp(LEAST, LEAVES);
-        let total = files.saturating_sub(operators + refused + self.redis + RESERVE).max(1).min(self.callers.total);
+        let total =
+            files.saturating_sub(operators + refused + self.redis + self.besides()).max(1).min(self.callers.total);
         Plan { callers: Limits { total, per_address: self.callers.per_address.min(total), refused }, operators }
     }
 }
@@ -94,7 +103,8 @@ fn files(limit: Option<u64>) -> usize {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs = Needs { callers: Limits { total: 10_000, per_address: 1024, refused: LEAVES }, redis: 12 };
+    const NEEDS: Needs =
+        Needs { callers: Limits { total: 10_000, per_address: 1024, refused: LEAVES }, redis: 12, workers: 2 };
 
     #[test]
     fn what_fits_is_as_configured_and_one_file_less_is_not() {
@@ -104,10 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn many_workers_need_files_of_their_own() {
+        let many = Needs { workers: 128, ..NEEDS };
+        assert_eq!(many.files() - NEEDS.files(), 126 * A_WORKER);
+        assert!(many.within(1024).callers.total < NEEDS.within(1024).callers.total);
+    }
+
+    #[test]
     fn whatever_the_limit_is_all_together_fit_and_somebody_is_let_in() {
         for files in (128..12_000).step_by(7) {
             let Plan { callers, operators } = NEEDS.within(files);
-            let together = callers.total + callers.refused + operators + NEEDS.redis + RESERVE;
+            let together = callers.total + callers.refused + operators + NEEDS.redis + NEEDS.besides();
             assert!(together <= files, "{files}: {together}");
             assert!(callers.per_address <= callers.total && operators >= LEAST && callers.total >= 1, "{files}");
         }

@@ -40,9 +40,10 @@ async fn bodies_that_do_not_fit_together_are_refused_unread_and_their_place_is_g
     let (_redis, app) = start().await;
     let client = app.client();
     let declared = format!("Content-Length: {MEBIBYTE}");
-    let first = stalled(&app, "PUT /v1/keys/first", &declared, b"x").await;
-    let second = stalled(&app, "POST /", &declared, b"[").await;
-    eventually(PATIENCE, async || held(&client).await == 2 * MEBIBYTE as u64).await;
+    let part = vec![b'x'; MEBIBYTE - 1];
+    let first = stalled(&app, "PUT /v1/keys/first", &declared, &part).await;
+    let second = stalled(&app, "POST /", &declared, &part).await;
+    eventually(PATIENCE, async || held(&client).await == 2 * part.len() as u64).await;
 
     let document = client.put_key("k", vec![b'x'; 100_000]).await;
     assert_eq!((document.status, document.outcome()), (503, "not_executed"), "{}", document.text());
@@ -66,6 +67,20 @@ async fn bodies_that_do_not_fit_together_are_refused_unread_and_their_place_is_g
     eventually(PATIENCE, async || client.put_key("k", vec![b'x'; 100_000]).await.is_success()).await;
     drop(second);
     eventually(PATIENCE, async || held(&client).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_only_declared_takes_no_room() {
+    let (_redis, app) = start().await;
+    let client = app.client();
+    let declared = format!("Content-Length: {MEBIBYTE}");
+    let mut idle = Vec::new();
+    for round in 0..8 {
+        idle.push(stalled(&app, "PUT /v1/keys/idle", &declared, b"x").await);
+        assert!(client.put_key("k", vec![b'x'; MEBIBYTE]).await.is_success(), "beside {} that wait", round + 1);
+    }
+    eventually(PATIENCE, async || held(&client).await == 0).await;
+    drop(idle);
 }
 
 #[tokio::test]

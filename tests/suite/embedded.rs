@@ -160,6 +160,27 @@ async fn a_server_of_an_earlier_version_is_adopted_and_given_the_rights_of_this_
     of_earlier.wait().expect("ended by us");
 }
 
+#[tokio::test]
+async fn data_and_log_may_lie_on_another_disk_behind_links_of_the_same_user() {
+    let home = Home::new();
+    let dir = DataDir::open(&home.data()).expect("open");
+    let disk = home.0.path().join("disk");
+    std::fs::create_dir_all(disk.join("data")).expect("a directory");
+    std::fs::write(disk.join("log"), "").expect("a file");
+    for (target, name) in [("data", "redis"), ("log", "redis.log")] {
+        std::os::unix::fs::symlink(disk.join(target), home.data().join(name)).expect("a link");
+    }
+    drop(dir);
+    let mut owner = Owner::start(&home);
+    owner.until_ready().await;
+    assert_eq!(home.command(&["SET", "kept", "yes"]).await, "OK");
+    owner.stop().await;
+    assert!(std::fs::read_dir(disk.join("data")).expect("a directory").count() > 0);
+    assert!(std::fs::metadata(disk.join("log")).expect("a file").len() > 0);
+    let mode = std::fs::metadata(disk.join("data")).expect("a directory").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "others cannot look in");
+}
+
 /// Played by a newer one that says it is older: what matters is that it is not given what an older one cannot read.
 #[tokio::test]
 async fn a_server_from_before_rights_of_subcommands_is_served_from_all_the_same() {

@@ -58,6 +58,7 @@ mod problems;
 mod promises;
 mod readme;
 mod redis_acl;
+mod replies;
 mod reserved;
 mod retry_for_state;
 mod rolling;

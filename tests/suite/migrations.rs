@@ -112,6 +112,23 @@ async fn what_a_replica_left_half_way_is_done_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_library_that_took_a_name_of_ours_gives_way() {
+    const NAMES_IT_AS_IT_RUNS: &str = "#!lua name=mine\nredis.register_function('Collective' .. '_v1_key_put', \
+                                       function() return 7 end)";
+    const OTHER: &str = "#!lua name=other\nredis.register_function('other', function() return 7 end)";
+    let redis = redis().await;
+    for library in [NAMES_IT_AS_IT_RUNS, OTHER] {
+        assert!(!redis.command(&["FUNCTION", "LOAD", library]).await.is_error());
+    }
+    let app = App::with_redis(&redis.url()).start().await;
+    until_in_place(&redis).await;
+    assert_eq!(bounded(&app.client()).await.status, 200);
+    let left = async |name| redis.command(&["FUNCTION", "LIST", "LIBRARYNAME", name]).await.items().len();
+    assert_eq!((left("mine").await, left("other").await), (0, 1));
+    assert_eq!(app.log().matches("names of the service's own").count(), 1, "{}", app.log());
+}
+
+#[tokio::test]
 async fn functions_that_were_lost_come_back_with_the_call_that_needs_them() {
     let redis = redis().await;
     let app = patient(&redis.url()).start().await;

@@ -30,6 +30,7 @@ async fn nobody_replaces_removes_or_calls_the_services_own_functions() {
             &["FUNCTION", "LOAD", "REPLACE", "#!lua name=collective_v1\nredis.register_function('x', print)"][..],
             &["function", "load", "replace", "#!lua   name=collective_v2\nredis.register_function('x', print)"],
             &["FUNCTION", "LOAD", squatter],
+            &["FUNCTION", "LOAD", "REPLACE", "#!lua name=\"\\x63ollective_v1\"\nredis.register_function('x', print)"],
             &["FUNCTION", "DELETE", "collective_v1"],
             &["FUNCTION", "FLUSH"],
             &["function", "flush", "async"],

@@ -111,7 +111,7 @@ as `_token`; the `Authorization` header wins.
 | commands of scope `server` | with the embedded Redis, or that list, answered `NOPERM` by Redis, `ACL WHOAMI` excepted |
 | tokens | root, full and read-only, configured as SHA-256 digests |
 | keys and channels that begin with `collective:` | refused: they are the service's own, also behind a `BY` or `GET` pattern of `SORT` that may become one (`c*`, `*`). `FLUSHDB` removes the keys with all others; the service makes them anew |
-| functions and libraries that begin with `collective_v`, in any case | refused to load, delete and call, for root, too: leases, limiters and counters run in them |
+| functions and libraries that begin with `collective_v` and a number, in any case | refused to load, delete and call, for root, too: leases, limiters and counters run in them |
 | commands in no table below | passed on to Redis as writes that are never repeated; its own error if it does not know them |
 
 ## Command by command

@@ -273,7 +273,8 @@ fn reserved_text(what: Reserved) -> &'static str {
         }
         Reserved::Channel => RESERVED_CHANNEL,
         Reserved::Function => {
-            "NOPERM functions and libraries that begin with 'collective_v' belong to the service: choose another name"
+            "NOPERM functions and libraries that begin with 'collective_v' and a number belong to the service: choose another name, and \
+             write a library's without quotes or backslashes"
         }
     }
 }

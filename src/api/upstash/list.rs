@@ -16,6 +16,7 @@ use super::reply::{self, Encoding};
 use super::scripts::Scripts;
 use super::{arguments, size, success, typed_scan};
 use crate::api::envelope::OUTCOME;
+use crate::redis::catalogue::Class;
 use crate::redis::{Batch, Command, Ending, Judge, Outcome, Reply, Transaction};
 use crate::security::Principal;
 
@@ -92,11 +93,19 @@ struct List<'a, L> {
 /// One item of the answer.
 enum Place {
     /// Its reply is the next one.
-    Sent(Judge, Telling),
+    Sent(Sent),
     /// It was sent and answered, but the reply is not told: why, and what became of the command.
     Untold(String, Outcome),
     /// It was refused here.
     Refused(Refusal),
+}
+
+/// What is known of an item that was sent.
+struct Sent {
+    judge: Judge,
+    /// Of this very call.
+    class: Class,
+    telling: Telling,
 }
 
 impl<L: Load> Sink for List<'_, L> {
@@ -116,10 +125,10 @@ impl<L: Load> BatchSink for List<'_, L> {
             Err(refusal) => Place::Refused(refusal),
             Ok(()) => {
                 let Adapted { command, telling } = adapt(command, self.scripts);
-                let judge = command.judge();
+                let (judge, class) = (command.judge(), command.class());
                 self.retold |= !matches!(telling, Telling::Verbatim);
                 self.load.push(command);
-                Place::Sent(judge, telling)
+                Place::Sent(Sent { judge, class, telling })
             }
         });
     }
@@ -161,8 +170,8 @@ impl<L> List<'_, L> {
         let sent = self.places.iter_mut().filter(|place| matches!(place, Place::Sent(..)));
         for (place, reply) in sent.zip(replies) {
             match place {
-                Place::Sent(_, Telling::TypedScan) => scans.push((place, reply)),
-                Place::Sent(_, telling) => telling.tell(reply),
+                Place::Sent(Sent { telling: Telling::TypedScan, .. }) => scans.push((place, reply)),
+                Place::Sent(sent) => sent.telling.tell(reply),
                 Place::Untold(..) | Place::Refused(_) => {}
             }
         }
@@ -192,8 +201,8 @@ impl<L> List<'_, L> {
                     drop(replies.next());
                     told.error(text, *outcome);
                 }
-                Place::Sent(judge, _) => match replies.next() {
-                    Some(reply) => told.reply(&reply, *judge),
+                Place::Sent(sent) => match replies.next() {
+                    Some(reply) => told.reply(&reply, sent),
                     // The gateway gives all replies or none, so there is one for each place that was sent.
                     None => told.error("ERR the reply is missing", Outcome::Unknown),
                 },
@@ -209,18 +218,20 @@ struct Told {
     /// Of the items that did not succeed.
     worst: Option<Outcome>,
     encoding: Encoding,
-    /// For all replies together.
+    /// For each reply, and for those of reads all together.
     limit: usize,
 }
 
 impl Told {
-    fn reply(&mut self, reply: &Reply, judge: Judge) {
-        let refused = size::refusal_in_list(reply, judge, self.encoding, self.limit, self.list.bytes());
+    fn reply(&mut self, reply: &Reply, sent: &Sent) {
+        // Error lines are short, and what they say of the command must not give way to what its size says.
+        if let Reply::ServerError(error) = reply {
+            self.worst = self.worst.max(Some(sent.judge.outcome(error)));
+            return self.list.reply(reply);
+        }
+        let refused = size::refusal_in_list(reply, sent.class, self.encoding, self.limit, self.list.bytes());
         if let Some((text, outcome)) = refused {
             return self.error(&text, outcome);
-        }
-        if let Reply::ServerError(error) = reply {
-            self.worst = self.worst.max(Some(judge.outcome(error)));
         }
         self.list.reply(reply);
     }

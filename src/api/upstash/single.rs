@@ -104,7 +104,7 @@ fn told(reply: &Reply, command: &Command, ask: &Ask) -> Result<Vec<u8>, DialectE
         return Err(DialectError::of_redis(error, command.judge().outcome(error)));
     }
     let limit = ask.visitor.worker.shared.settings.reply_bytes;
-    if let Some((text, outcome)) = size::refusal(reply, command.judge(), ask.encoding, limit) {
+    if let Some((text, outcome)) = size::refusal(reply, command.class(), ask.encoding, limit) {
         return Err(DialectError::reply_too_large(text, outcome));
     }
     let mut out = Vec::with_capacity(64);

@@ -2,44 +2,47 @@
 //!
 //! Measured is the JSON that would be written: a zero byte takes six bytes there, and a list of harmless replies adds up. Whatever is
 //! over is not written at all, so that nobody's values take this process' memory several times over. The command has run when its
-//! reply is refused, so the outcome is told: a write was executed. Of a reply that is nested too deep the driver could read nothing,
-//! so it was cut on its way in (`redis/sanitize.rs`), and is refused here. Limits: the reply has been read from Redis by then.
+//! reply is refused, so the outcome is told: a write was executed. In a list the sum bounds what reads are told, which can be asked for
+//! again; what another command answered (`LPOP`) may be nowhere else any more, so each of those has the whole bound for itself. Of
+//! a reply that is nested too deep the driver could read nothing, so it was cut on its way in (`redis/sanitize.rs`), and is refused here.
+//! Limits: the reply has been read from Redis by then; what a list of pops is told in all is bounded by what it may pop.
 
 use super::reply::{Encoding, written_bytes};
 use crate::redis::catalogue::Class;
-use crate::redis::{DEEPEST_REPLY, Judge, Outcome, Reply};
+use crate::redis::{DEEPEST_REPLY, Outcome, Reply};
 
 /// The text and the outcome for a reply over `limit` bytes, or nested too deep; `None` if it may pass.
-pub(super) fn refusal(reply: &Reply, judge: Judge, encoding: Encoding, limit: usize) -> Option<(String, Outcome)> {
+pub(super) fn refusal(reply: &Reply, class: Class, encoding: Encoding, limit: usize) -> Option<(String, Outcome)> {
     if levels(reply) > DEEPEST_REPLY {
-        return Some((too_deep(), outcome(judge)));
+        return Some((too_deep(), outcome(class)));
     }
     let bytes = over(reply, encoding, limit)?;
     let text =
         format!("ERR max request size exceeded. Limit: {limit} bytes, Actual: {bytes} bytes (the command's reply)");
-    Some((text, outcome(judge)))
+    Some((text, outcome(class)))
 }
 
-/// The same for a reply in a list, of whose `limit` bytes `taken` are taken by the replies before it.
+/// The same for a reply in a list, of whose `limit` bytes `taken` are taken by the replies before it. They count for a read alone.
 pub(super) fn refusal_in_list(
     reply: &Reply,
-    judge: Judge,
+    class: Class,
     encoding: Encoding,
     limit: usize,
     taken: usize,
 ) -> Option<(String, Outcome)> {
     if levels(reply) > DEEPEST_REPLY {
-        return Some((too_deep(), outcome(judge)));
+        return Some((too_deep(), outcome(class)));
     }
+    let taken = if class == Class::Read { taken } else { 0 };
     let bytes = over(reply, encoding, limit.saturating_sub(taken))?;
     if bytes > limit {
-        return refusal(reply, judge, encoding, limit);
+        return refusal(reply, class, encoding, limit);
     }
     let text = format!(
         "ERR max request size exceeded. Limit: {limit} bytes for all replies of a request, Actual: {bytes} bytes (the command's \
          reply) after {taken} bytes of those before it: ask for it in a request of its own"
     );
-    Some((text, outcome(judge)))
+    Some((text, outcome(class)))
 }
 
 fn too_deep() -> String {
@@ -65,8 +68,8 @@ fn over(reply: &Reply, encoding: Encoding, room: usize) -> Option<usize> {
     Some(written_bytes(reply, encoding)).filter(|bytes| *bytes > room)
 }
 
-fn outcome(judge: Judge) -> Outcome {
-    if judge.spec().class == Class::Read { Outcome::NotExecuted } else { Outcome::Executed }
+fn outcome(class: Class) -> Outcome {
+    if class == Class::Read { Outcome::NotExecuted } else { Outcome::Executed }
 }
 
 /// No reply is written with more bytes than this. The driver nests a hundred levels at most.
@@ -96,15 +99,15 @@ mod tests {
     fn a_reply_at_the_limit_passes_and_one_byte_more_does_not() {
         let reply =
             Reply::Array(vec![Reply::BulkString(vec![0; 6]), Reply::Array(vec![Reply::BulkString(vec![b'y'; 4])])]);
-        let judge = Command::of(&[b"MGET", b"a"]).judge();
+        let class = Command::of(&[b"MGET", b"a"]).class();
         for encoding in [Encoding::Text, Encoding::Base64] {
             let mut out = Vec::new();
             write_result(&mut out, &reply, encoding);
-            assert_eq!(refusal(&reply, judge, encoding, out.len()), None);
-            let told = refusal(&reply, judge, encoding, out.len() - 1).map(|(_, outcome)| outcome);
+            assert_eq!(refusal(&reply, class, encoding, out.len()), None);
+            let told = refusal(&reply, class, encoding, out.len() - 1).map(|(_, outcome)| outcome);
             assert_eq!(told, Some(Outcome::NotExecuted));
         }
-        let popped = Command::of(&[b"GETDEL", b"a"]).judge();
+        let popped = Command::of(&[b"GETDEL", b"a"]).class();
         let told = refusal(&reply, popped, Encoding::Text, 9).map(|(_, outcome)| outcome);
         assert_eq!(told, Some(Outcome::Executed));
     }
@@ -112,11 +115,36 @@ mod tests {
     #[test]
     fn in_a_list_what_was_told_before_counts() {
         let reply = Reply::BulkString(vec![b'x'; 10]);
-        let judge = Command::of(&[b"GET", b"a"]).judge();
+        let class = Command::of(&[b"GET", b"a"]).class();
         let bytes = br#"{"result":"xxxxxxxxxx"}"#.len();
-        assert_eq!(refusal_in_list(&reply, judge, Encoding::Text, 100, 100 - bytes), None);
-        let (text, outcome) = refusal_in_list(&reply, judge, Encoding::Text, 100, 101 - bytes).expect("refused");
+        assert_eq!(refusal_in_list(&reply, class, Encoding::Text, 100, 100 - bytes), None);
+        let (text, outcome) = refusal_in_list(&reply, class, Encoding::Text, 100, 101 - bytes).expect("refused");
         assert!(text.contains("all replies") && outcome == Outcome::NotExecuted, "{text}");
+    }
+
+    #[test]
+    fn what_a_list_took_away_has_the_whole_bound_for_itself() {
+        let reply = Reply::BulkString(vec![b'x'; 10]);
+        let bytes = br#"{"result":"xxxxxxxxxx"}"#.len();
+        for call in [&[&b"LPOP"[..], b"a"][..], &[b"GETDEL", b"a"], &[b"EVAL", b"x", b"0"]] {
+            let class = Command::of(call).class();
+            assert_eq!(refusal_in_list(&reply, class, Encoding::Text, bytes, 1000), None);
+            let (text, outcome) = refusal_in_list(&reply, class, Encoding::Text, bytes - 1, 0).expect("refused");
+            assert!(!text.contains("request of its own") && outcome == Outcome::Executed, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_call_and_not_its_name_says_what_was_done() {
+        let reply = Reply::BulkString(vec![b'x'; 10]);
+        for (call, outcome) in [
+            (&[&b"SORT"[..], b"l"][..], Outcome::NotExecuted),
+            (&[b"SORT", b"l", b"STORE", b"d"], Outcome::Executed),
+            (&[b"BITFIELD", b"b", b"GET", b"u8", b"0"], Outcome::NotExecuted),
+        ] {
+            let told = refusal(&reply, Command::of(call).class(), Encoding::Text, 9).map(|(_, outcome)| outcome);
+            assert_eq!(told, Some(outcome));
+        }
     }
 
     #[test]
@@ -135,11 +163,11 @@ mod tests {
     #[test]
     fn a_reply_nested_as_deep_as_allowed_passes_and_one_level_more_does_not() {
         let deepest = (1..DEEPEST_REPLY).fold(Reply::Array(vec![]), |inner, _| Reply::Array(vec![inner]));
-        let judge = Command::of(&[b"EVAL", b"x", b"0"]).judge();
-        assert_eq!(refusal(&deepest, judge, Encoding::Text, 10_000), None);
+        let class = Command::of(&[b"EVAL", b"x", b"0"]).class();
+        assert_eq!(refusal(&deepest, class, Encoding::Text, 10_000), None);
         let deeper = Reply::Array(vec![Reply::Nil, deepest]);
         for told in
-            [refusal(&deeper, judge, Encoding::Text, 10), refusal_in_list(&deeper, judge, Encoding::Text, 10, 9)]
+            [refusal(&deeper, class, Encoding::Text, 10), refusal_in_list(&deeper, class, Encoding::Text, 10, 9)]
         {
             assert_eq!(told.map(|(_, outcome)| outcome), Some(Outcome::Executed));
         }

@@ -15,7 +15,7 @@ pub(super) const ROWS: &[Spec] = &[
     unstable("PFADD", -2, KEY, flags!(write denyoom fast), "2.8.9"),
     read("PFCOUNT", -2, ALL, flags!(readonly), "2.8.9").by(Rule::Merge),
     admin("PFDEBUG", 3, SECOND, flags!(write denyoom admin), "2.8.9").heavy().never(),
-    unstable("PFMERGE", -2, ALL, flags!(write denyoom), "2.8.9").heavy(),
+    unstable("PFMERGE", -2, ALL, flags!(write denyoom), "2.8.9").heavy().by(Rule::Merge),
     admin("PFSELFTEST", 1, NONE, flags!(admin), "2.8.9").heavy().never(),
     unstable("SETBIT", 4, KEY, flags!(write denyoom), "2.2.0").by(Rule::Offset { unit: 1 }),
 ];

@@ -154,6 +154,22 @@ mod tests {
     }
 
     #[test]
+    fn no_command_that_merges_is_a_way_around_the_bound() {
+        for name in ["PFCOUNT", "pfmerge"] {
+            let mut args = vec![name.as_bytes().to_vec(); 1 + MERGED_MOST];
+            assert_eq!(refusal(find(&args), &args), None, "{name}");
+            args.push(b"k".to_vec());
+            assert_eq!(refusal(find(&args), &args), Some(Refusal::Merges), "{name}");
+        }
+        assert!(Refusal::Merges.as_str().contains("in several calls"));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_heavy() {
+        weigh(Weight::Heavy, &["module.command k", "frobnicate"]);
+    }
+
+    #[test]
     fn repetitions_are_bounded_wherever_they_can_be_asked_for() {
         for name in ["srandmember", "HRANDFIELD", "zrandmember", "vrandmember"] {
             for (count, refused) in [("-1000", None), ("-1001", Some(Refusal::Repetitions)), ("3000000", None)] {

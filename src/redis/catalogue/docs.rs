@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::row::{Access, Spec};
+use super::row::{Access, Spec, Weight};
 use super::{FAMILIES, Rule, cost};
 
 const INTRODUCTION: &str = "\
@@ -50,7 +50,7 @@ whose destination is one of its sources is non-idempotent; `XREAD` with `BLOCK` 
 `SWAPDB`, would leave the logical database and is never run.
 
 A few calls do as much as a number in them says, while everyone waits. `SRANDMEMBER`, `HRANDFIELD`, `ZRANDMEMBER` and `VRANDMEMBER`
-with a count below -1000, and `PFCOUNT` of more than 5000 keys, are refused.
+with a count below -1000, and `PFCOUNT` and `PFMERGE` of more than 5000 keys, are refused.
 ";
 
 /// The whole document.
@@ -73,7 +73,7 @@ fn row(document: &mut String, spec: &Spec) {
     let name = spec.name.replace('|', " ");
     let weighs = cost::varies(spec.rule);
     let varies = if spec.rule == Rule::Fixed || weighs && spec.rule != Rule::BitField { "" } else { " *" };
-    let more = if weighs { " *" } else { "" };
+    let more = if weighs && spec.weight == Weight::Light { " *" } else { "" };
     let (lane, class, weight) = (spec.lane.as_str(), spec.class.as_str(), spec.weight.as_str());
     let access = match spec.access {
         Access::Open => "open".to_owned(),

@@ -74,7 +74,7 @@ pub enum Rule {
     },
     /// `SRANDMEMBER` and its like: a count below zero allows repetitions, so it alone decides how many are chosen.
     Choice,
-    /// `PFCOUNT` merges every key it names, the same one again and again if need be.
+    /// `PFCOUNT` and `PFMERGE` merge every key they name, the same one again and again if need be.
     Merge,
     /// `MEMORY USAGE … SAMPLES` looks at as many elements as it says; 0 is all of them.
     Samples,
@@ -119,7 +119,7 @@ impl Refusal {
                 "a count may not be below -1000, since all that is repeated is made while everyone waits: ask for fewer at a time"
             }
             Refusal::Merges => {
-                "it may name 5000 keys at most, since all are merged while everyone waits: merge them with PFMERGE first"
+                "it may name 5000 keys at most, since all are merged while everyone waits: merge them with PFMERGE in several calls"
             }
         }
     }

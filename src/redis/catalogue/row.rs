@@ -237,7 +237,7 @@ impl Spec {
 }
 
 /// What is assumed of a command that is not in the table: the worst, except that Redis may be asked.
-pub static UNKNOWN: Spec = BLANK.code().quotes();
+pub static UNKNOWN: Spec = BLANK.heavy().code().quotes();
 
 /// A value to fill arrays with, and what [`UNKNOWN`] begins with.
 pub(super) const BLANK: Spec = once("", -1, Keys::Unknown, &[], "");

@@ -51,8 +51,7 @@ impl DataDir {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(DIRECTORY_MODE).create(path).map_err(doing("create"))?;
         // Redis changes its working directory, so every path it is told must be absolute.
-        own_link(path)?;
-        let path = path.canonicalize().map_err(doing("resolve"))?;
+        let path = resolved(path)?;
         own_directory(&path)?;
         close_to_others(&path)?;
         let hold = Arc::new(Hold(lock(&path)?));
@@ -208,7 +207,8 @@ impl fmt::Display for DataDirError {
             ),
             Self::NotPlain { path } => write!(
                 f,
-                "{} is a symbolic link or a special file, and has to be a plain one: remove it, and the next start makes it anew",
+                "{} is a symbolic link or a special file, and has to be a plain one: put a copy of what it leads to in its place, or \
+                 remove it, and the next start makes it anew",
                 path.display()
             ),
             Self::WeakSecret { path } => write!(
@@ -242,7 +242,21 @@ impl std::error::Error for DataDirError {
     }
 }
 
-/// A link to the directory may be there if we, or those who rule the machine, put it there.
+/// Where it really lies. Data and log may be on another disk, behind a link.
+pub(super) fn resolved(path: &Path) -> Result<PathBuf, DataDirError> {
+    own_link(path)?;
+    path.canonicalize().map_err(|source| DataDirError::io("resolve", path, source))
+}
+
+/// The same for what may not be there yet.
+pub(super) fn resolved_if_there(path: PathBuf) -> Result<PathBuf, DataDirError> {
+    match resolved(&path) {
+        Err(DataDirError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(path),
+        other => other,
+    }
+}
+
+/// A link to it may be there if we, or those who rule the machine, put it there.
 fn own_link(path: &Path) -> Result<(), DataDirError> {
     let metadata = fs::symlink_metadata(path).map_err(|source| DataDirError::io("inspect", path, source))?;
     let (owner, wanted) = (metadata.uid(), private_file::us());

@@ -40,7 +40,7 @@ use std::time::Duration;
 pub use data_dir::{DataDir, DataDirError};
 
 use self::child::Supervisor;
-use self::data_dir::{Hold, own_directory};
+use self::data_dir::{Hold, own_directory, resolved, resolved_if_there};
 use self::layout::{Layout, SOCKET_PATH_BYTES_MAX};
 use crate::redis::catalogue::SERVICE_USER;
 use crate::telemetry::Secret;
@@ -63,11 +63,12 @@ impl Embedded {
     /// # Errors
     /// See [`EmbeddedError`].
     pub fn prepare(dir: &DataDir, search_path: &OsStr) -> Result<Self, EmbeddedError> {
-        let layout = Layout::within(dir.path());
+        let mut layout = Layout::within(dir.path());
         check_socket_path(&layout.socket)?;
         let program = program::find(search_path).ok_or(EmbeddedError::NoProgram)?;
         let password = dir.secret("redis-password")?;
-        private_directory(&layout.data)?;
+        layout.data = private_directory(&layout.data)?;
+        layout.log = resolved_if_there(layout.log)?;
         let major = program::major_version(&program);
         if !rights::takes_list(major) {
             tracing::warn!(major, "the embedded Redis is older than 7.0: callers' scripts may do everything there");
@@ -232,13 +233,16 @@ fn check_socket_path(path: &Path) -> Result<(), EmbeddedError> {
     if fits { Ok(()) } else { Err(EmbeddedError::SocketPathTooLong { path: path.to_owned() }) }
 }
 
-fn private_directory(path: &Path) -> Result<(), DataDirError> {
+/// The directory as the kernel will name it, behind a link of ours if there is one.
+fn private_directory(path: &Path) -> Result<PathBuf, DataDirError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
         .map_err(|source| DataDirError::io("create", path, source))?;
-    own_directory(path)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))
-        .map_err(|source| DataDirError::io("close to other users (chmod 700)", path, source))
+    let path = resolved(path)?;
+    own_directory(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o700))
+        .map_err(|source| DataDirError::io("close to other users (chmod 700)", &path, source))?;
+    Ok(path)
 }

@@ -56,12 +56,15 @@ pub(super) async fn grant(socket: &Path, password: &Secret, major: Option<u32>) 
     let rules = line.split(' ').skip(2);
     let set: Vec<&str> = ["ACL", "SETUSER", SERVICE_USER, ANEW].into_iter().chain(rules).collect();
     let told = timeout(PATIENCE, tell(socket, password, &[packed(&set)])).await;
-    match told.map(|answers| answers.map(|mut answers| answers.pop().unwrap_or_default())) {
-        Ok(Ok(answer)) if answer == "+OK" => Ok(()),
-        Ok(Ok(answer)) if answer.starts_with('-') => {
+    let answers = told.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
+    // The first is that to the login. One that fails has another reason: the server was greeted as ours.
+    match answers.get(1).map(String::as_str) {
+        Some("+OK") => Ok(()),
+        Some(answer) if ["-ERR", "-NOPERM"].iter().any(|code| answer.starts_with(code)) => {
             tracing::warn!(answer, "the embedded Redis does not take the rights of the service's user");
             Err(Word::OtherRights)
         }
+        // It is busy, reads its data, has no place for one more client, or says nothing: that passes.
         _ => Err(Word::Silence),
     }
 }
@@ -119,6 +122,34 @@ fn packed(words: &[&str]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn granted_by(text: &'static str) -> Result<(), Word> {
+        let home = tempfile::tempdir().expect("temporary directory");
+        let socket = home.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&socket).expect("bind");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            stream.write_all(text.as_bytes()).await.expect("write");
+            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await.expect("end");
+        };
+        let password = Secret::from("p".repeat(43));
+        tokio::join!(grant(&socket, &password, Some(8)), server).0
+    }
+
+    #[tokio::test]
+    async fn only_a_server_that_refuses_the_rights_themselves_is_no_use() {
+        for (text, granted) in [
+            ("+OK\r\n+OK\r\n", Ok(())),
+            ("+OK\r\n-ERR Error in ACL SETUSER modifier '+x': Unknown command\r\n", Err(Word::OtherRights)),
+            ("+OK\r\n-NOPERM this user has no permissions\r\n", Err(Word::OtherRights)),
+            ("+OK\r\n-BUSY Redis is busy running a script\r\n", Err(Word::Silence)),
+            ("+OK\r\n-LOADING Redis is loading the dataset in memory\r\n", Err(Word::Silence)),
+            ("-ERR max number of clients reached\r\n", Err(Word::Silence)),
+            ("-WRONGPASS invalid\r\n-NOAUTH\r\n", Err(Word::Silence)),
+        ] {
+            assert_eq!(granted_by(text).await, granted, "{text}");
+        }
+    }
 
     #[test]
     fn an_older_server_gets_a_line_that_it_can_read() {

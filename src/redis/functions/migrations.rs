@@ -4,7 +4,9 @@
 //! load itself is one atomic command and gives the same result however often it runs: a replica that was killed half way
 //! leaves `applying` behind, and the next one does it again once the lease is over. Even one that was paused beyond its lease
 //! can only load an older library, which tells by itself that it is ours; whoever misses a function then applies again. Limits:
-//! a refusal is for people; nothing is repaired without being asked to.
+//! a refusal is for people; nothing is repaired without being asked to, but for one thing: a library of somebody else's that has a
+//! function under one of our names is removed, since ours could not be loaded beside it and the names are reserved (D14). Until a
+//! load meets it, its function is what is called under that name.
 
 use std::fmt;
 use std::time::Duration;
@@ -128,8 +130,12 @@ impl<'a> Migrator<'a> {
 
     async fn load(&self) -> Result<(), Obstacle> {
         self.record(Progress::Applying).await?;
-        let code = library::code(PARTS);
-        match self.ask(&[b"FUNCTION", b"LOAD", b"REPLACE", code.as_bytes()]).await {
+        let mut loaded = self.put().await;
+        if matches!(&loaded, Err(Obstacle::Refused(Refusal::Rejected(reason))) if reason.contains("already exists")) {
+            self.remove_squatters().await?;
+            loaded = self.put().await;
+        }
+        match loaded {
             Ok(_) => self.record(Progress::Applied).await,
             Err(Obstacle::Refused(refusal @ Refusal::Rejected(_))) => {
                 self.record(Progress::Failed).await?;
@@ -137,6 +143,27 @@ impl<'a> Migrator<'a> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    async fn put(&self) -> Result<Reply, Obstacle> {
+        self.ask(&[b"FUNCTION", b"LOAD", b"REPLACE", library::code(PARTS).as_bytes()]).await
+    }
+
+    /// Removes every library but ours that has a function under one of our names.
+    async fn remove_squatters(&self) -> Result<(), Obstacle> {
+        let ours = library::functions(PARTS);
+        for found in items(&self.ask(&[b"FUNCTION", b"LIST"]).await?) {
+            let Some(name) = member(found, "library_name").and_then(text).filter(|name| name != library::NAME) else {
+                continue;
+            };
+            // Redis compares names of functions without regard to case.
+            let takes_ours = |function: &String| ours.iter().any(|our| our.eq_ignore_ascii_case(function));
+            if functions_of(found).iter().any(takes_ours) {
+                tracing::warn!(library = name, "a library of functions took names of the service's own: removed it");
+                self.ask(&[b"FUNCTION", b"DELETE", name.as_bytes()]).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn record(&self, progress: Progress) -> Result<(), Obstacle> {
@@ -234,7 +261,11 @@ fn member<'a>(list: &'a Reply, name: &str) -> Option<&'a Reply> {
 fn library_of(list: &Reply) -> Option<Library> {
     let library = items(list).first()?;
     let code = member(library, "library_code").and_then(text).unwrap_or_default();
+    Some(Library { sealed: library::is_sealed(&code), functions: functions_of(library) })
+}
+
+/// The names of a library's functions.
+fn functions_of(library: &Reply) -> Vec<String> {
     let functions = member(library, "functions").map(items).unwrap_or_default();
-    let functions = functions.iter().filter_map(|function| member(function, "name").and_then(text)).collect();
-    Some(Library { sealed: library::is_sealed(&code), functions })
+    functions.iter().filter_map(|function| member(function, "name").and_then(text)).collect()
 }
