@@ -2,22 +2,26 @@
 //!
 //! Our own connect instead of the driver's, because the stream must be watched (`link.rs`) and the driver's future must be ours
 //! to await and abort. A connection is handed out only when it has authenticated and told its client id and the server's run id,
-//! which the fence needs. Limits: everything here happens within one connect timeout; name resolution uses the system resolver.
+//! which the fence needs. Limits: everything here but looking up a name, which is the system's resolver's, happens within one
+//! connect timeout.
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis_rs::aio::MultiplexedConnection;
 use redis_rs::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::address::{Address, Place};
 use super::link::{Link, Traffic, Transport, WatchedStream};
 use super::tls::{Fault, FaultSlot};
 
+/// Longest wait for a name's addresses: resolvers ask through several domains, one after the other.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long unacknowledged bytes may wait before the kernel calls a TCP connection dead. Far above any attempt timeout, so that
 /// it only ends links the stall detector has already given up on (black holes).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,22 +119,25 @@ impl From<RedisError> for ConnectError {
     }
 }
 
-/// Connects to one address within `timeout`. The connection's driver is spawned on the current runtime; `on_end` is dropped
+/// Connects to one address within `timeout`, once it is known where that is. The connection's driver is spawned on the current runtime; `on_end` is dropped
 /// when the driver has ended, however it ended.
 pub(super) async fn connect<G: Send + 'static>(
     address: &Address,
     timeout: Duration,
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
-    tokio::time::timeout(timeout, establish(address, on_end)).await.map_err(|_| ConnectError::TimedOut(timeout))?
+    let peers = look_up(&address.place).await?;
+    let established = tokio::time::timeout(timeout, establish(address, &peers, on_end)).await;
+    established.map_err(|_| ConnectError::TimedOut(timeout))?
 }
 
 async fn establish<G: Send + 'static>(
     address: &Address,
+    peers: &[SocketAddr],
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = dial(address, traffic.clone()).await?;
+    let stream = WatchedStream::new(open(&address.place, peers).await?, traffic.clone());
     let fault = stream.fault();
     let established = sign_in(address, stream, traffic, on_end).await;
     established.map_err(|error| error.explained_by(fault))
@@ -193,14 +200,23 @@ impl Drop for Driver {
 
 /// A watched stream to an address, nothing said on it yet.
 pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> Result<WatchedStream, ConnectError> {
-    Ok(WatchedStream::new(open(&address.place).await?, traffic))
+    let peers = look_up(&address.place).await?;
+    Ok(WatchedStream::new(open(&address.place, &peers).await?, traffic))
 }
 
-async fn open(place: &Place) -> io::Result<Transport> {
+/// Where a host is; nothing for a socket in the file system. It has a time of its own, since it says nothing of the server: a prober
+/// in a hurry would never find one again whose name takes longer to look up than a probe may take.
+async fn look_up(place: &Place) -> Result<Vec<SocketAddr>, ConnectError> {
+    let Place::Tcp { host, port, .. } = place else { return Ok(Vec::new()) };
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup_host((host.as_str(), *port))).await;
+    Ok(found.map_err(|_| ConnectError::TimedOut(LOOKUP_TIMEOUT))??.collect())
+}
+
+async fn open(place: &Place, peers: &[SocketAddr]) -> io::Result<Transport> {
     match place {
         Place::Unix(path) => Ok(Transport::Unix(UnixStream::connect(path).await?)),
-        Place::Tcp { host, port, tls } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        Place::Tcp { tls, .. } => {
+            let stream = TcpStream::connect(peers).await?;
             stream.set_nodelay(true)?;
             let socket = SockRef::from(&stream);
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
