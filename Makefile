@@ -34,7 +34,7 @@ test-acl: ## run the suite once more, against Redis servers started from deploy/
 
 # 77 is the exit code of a script that left something out, which it said; any other is a failure. The image is built with the
 # profile that builds faster; `make image` builds the one that is shipped.
-e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, schemathesis, its images and manifests
+e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a browser, Prometheus, a receiver of traces, schemathesis, its images and manifests
 	@tools/ensure redis curl
 	@tools/ensure promtool || true
 	tests/e2e/run.sh $(BINARY) || test $$? -eq 77
@@ -42,6 +42,7 @@ e2e: binary ## use the program from outside: curl, freezes, kills, SDKs, a brows
 	tests/e2e/cors.sh $(BINARY) || test $$? -eq 77
 	tests/e2e/page.sh $(BINARY) || test $$? -eq 77
 	tests/e2e/observability.sh $(BINARY) || test $$? -eq 77
+	tests/e2e/otlp.sh $(BINARY) || test $$? -eq 77
 	tests/e2e/openapi.sh $(BINARY) || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/image.sh || test $$? -eq 77
 	COLLECTIVE_IMAGE_PROFILE=release tests/e2e/compose.sh || test $$? -eq 77
