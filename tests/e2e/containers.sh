@@ -100,13 +100,15 @@ base_images() {
     need mmdebstrap
     command -v rustc >/dev/null || skip "no registry answers and there is no Rust here to stand in"
     echo "no registry answers: $rust and $debian are stood in for by packages of the distribution"
-    local sources=${COLLECTIVE_DEBIAN_MIRROR:-http://deb.debian.org/debian} container
-    # This machine's own mirror, where it is a Debian of the same release.
-    if [ -z "${COLLECTIVE_DEBIAN_MIRROR:-}" ] && grep -qs bookworm /etc/apt/sources.list.d/debian.sources; then
-        sources=/etc/apt/sources.list.d/debian.sources
+    # From the mirror that is named, else this machine's own where it is a Debian of the same release, else where mmdebstrap looks.
+    local sources=() container
+    if [ -n "${COLLECTIVE_DEBIAN_MIRROR:-}" ]; then
+        sources=("$COLLECTIVE_DEBIAN_MIRROR")
+    elif grep -qs bookworm /etc/apt/sources.list.d/debian.sources; then
+        sources=(/etc/apt/sources.list.d/debian.sources)
     fi
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$keep/root.tar" "$sources" ||
-        skip "no registry answers and bookworm could not be bootstrapped from $sources"
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$keep/root.tar" "${sources[@]}" ||
+        skip "no registry answers and bookworm could not be bootstrapped"
     container=$(buildah from scratch)
     buildah add -q "$container" "$keep/root.tar" / >/dev/null
     # The compiler itself is mounted while building (see `built`): a copy of it in every layer would be a gigabyte each.
