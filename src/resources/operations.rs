@@ -19,8 +19,6 @@ use crate::resilience::Deadline;
 pub enum Operation {
     /// It took effect, or Redis decided against it.
     Executed {
-        /// Which of the names asked about it was found under.
-        place: usize,
         /// The function that decided.
         function: String,
         /// What it decided.
@@ -75,7 +73,7 @@ pub async fn settle(
             let function = String::from_utf8_lossy(decision.bytes(2).unwrap_or_default()).into_owned();
             let Some(Reply::Array(parts)) = decision.take(3) else { return Err(decision.unreadable()) };
             let decision = Decision::of(parts, decision.attempts());
-            Ok(Operation::Executed { place, function, decision })
+            Ok(Operation::Executed { function, decision })
         }
         _ => Err(decision.unreadable()),
     }

@@ -17,7 +17,8 @@ use crate::keys::{patient, problem};
 /// Longest wait for the breakers to notice, and for service to return.
 const SOON: Duration = Duration::from_secs(10);
 
-async fn service(seed: u64) -> (Redis, Proxy, App, Client) {
+/// A service whose link to Redis loses what it is told to; the functions are in place.
+pub async fn service(seed: u64) -> (Redis, Proxy, App, Client) {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, seed);
     let app = patient(&proxy.url()).start().await;
@@ -28,7 +29,7 @@ async fn service(seed: u64) -> (Redis, Proxy, App, Client) {
 }
 
 /// Loses this share of the replies to commands of these names from now on, and counts anew.
-fn lose(proxy: &Proxy, share: f64, names: &[&str]) {
+pub fn lose(proxy: &Proxy, share: f64, names: &[&str]) {
     proxy.only(names);
     proxy.lose_connection_instead_of_reply(share);
     proxy.reset_counts();

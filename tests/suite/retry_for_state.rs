@@ -5,24 +5,15 @@
 
 use reqwest::Method;
 
-use crate::classes::resent_behind_a_fence;
+use crate::classes::{self, lose, resent_behind_a_fence};
 use crate::dialect::{refused, send};
 use crate::harness::{App, Client, Options, Proxy, Redis};
 use crate::keys::patient;
 
+/// As in `classes`, for a caller who wants the state.
 async fn service(seed: u64) -> (Redis, Proxy, App, Client) {
-    let redis = Redis::start(Options::default()).await;
-    let proxy = Proxy::in_front_of(&redis, seed);
-    let app = patient(&proxy.url()).start().await;
-    let client = app.client();
-    client.settled().await;
+    let (redis, proxy, app, client) = classes::service(seed).await;
     (redis, proxy, app, client.with_header("Collective-Retry", "state"))
-}
-
-fn lose(proxy: &Proxy, share: f64, names: &[&str]) {
-    proxy.only(names);
-    proxy.lose_connection_instead_of_reply(share);
-    proxy.reset_counts();
 }
 
 #[tokio::test]

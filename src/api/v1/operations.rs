@@ -70,7 +70,7 @@ async fn get(caller: Caller<SettleOperations>, request: HttpRequest) -> Result<H
         operations::settle(&caller.0.worker.gateway, &names, &caller.0.worker.shared.operations, deadline).await;
     let told = match settled.map_err(|f| at(Problem::of_failure(&f, Lane::Write)))? {
         Operation::NotExecuted => Told { outcome: "not_executed", reply: None },
-        Operation::Executed { function, decision, .. } => {
+        Operation::Executed { function, decision } => {
             let answer = remembered(&function, decision, &request).await;
             let unreadable = || Problem::new(Code::Internal, "what was remembered cannot be read");
             Told { outcome: "executed", reply: Some(answer.ok_or_else(|| at(unreadable()))?) }
