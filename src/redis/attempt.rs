@@ -240,7 +240,7 @@ impl Origin<'_> {
                 Err(End::Lost(link))
             }
             Waited::TimedOut => {
-                let verdict = if watch.excused() { Verdict::Ignored } else { Verdict::Failure };
+                let verdict = if watch.excused(now) { Verdict::Ignored } else { Verdict::Failure };
                 watch.finish(verdict, now);
                 self.observe(cargo, CommandOutcome::Timeout, elapsed);
                 let connection = Connection { handle, link };

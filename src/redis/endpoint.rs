@@ -39,6 +39,8 @@ const RECONNECT: Backoff = Backoff { base: Duration::from_millis(10), cap: Durat
 const HEAVY_PATIENCE: u32 = 2;
 /// A heavy command may wait this many times longer than a light one while others are answered.
 const STUCK_HEAVY_PATIENCE: u32 = 5;
+/// And one whose worker hears nothing on any so many times longer than one that is silent alone.
+const STUCK_WORKER_PATIENCE: u32 = 5;
 
 /// Shared state of one Redis server. See the module's text.
 pub struct Endpoint {
@@ -308,7 +310,7 @@ impl Endpoint {
         match error {
             _ if error.is_busy() => self.busy.busy(clock::now()),
             // Whoever is busy may be late as well.
-            ConnectError::TimedOut(_) => {}
+            ConnectError::TimedOut(_) | ConnectError::LookupTimedOut(_) => {}
             _ => self.busy.over(),
         }
         // Once for each reason: connects are repeated several times a second.
@@ -317,7 +319,9 @@ impl Endpoint {
         } else {
             tracing::debug!(reason, "connect failed");
         }
-        if self.connects.failed() {
+        // A resolver that is slow says nothing of a server that is being talked to.
+        let says_nothing = matches!(error, ConnectError::LookupTimedOut(_)) && !self.live_links().is_empty();
+        if !says_nothing && self.connects.failed() {
             self.trip_all(Cause::Connect);
         }
         error
@@ -344,7 +348,7 @@ impl Endpoint {
         if !stall.stalled(now, activities()) {
             // Half way there: a question of the keeper's own tells a silent server from a busy worker or a single bad link.
             if (StallDetector { threshold: stall.threshold / 2 }).stalled(now, activities()) {
-                self.suspicion.notify_one();
+                self.suspect();
             }
             return;
         }
@@ -355,23 +359,32 @@ impl Endpoint {
         }
     }
 
+    /// Has the server asked now, and not when the next heartbeat is due.
+    pub(super) fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
     /// Resolves when the server has been silent long enough to be asked, and short enough to be given the chance to answer.
     pub(super) fn suspected(&self) -> tokio::sync::futures::Notified<'_> {
         self.suspicion.notified()
     }
 
     /// A connection that stays silent while its worker hears from the server on others is broken alone: it goes, and nothing
-    /// opens.
+    /// opens. Where the worker hears on none, other threads' news count, too, but later: it may have been kept from reading.
     fn give_up_the_stuck(&self, links: &[Arc<Link>], now: Moment) {
         for link in links {
+            let Some(since) = link.traffic.activity().unanswered_since else { continue };
+            let others = || links.iter().filter(|other| !Arc::ptr_eq(other, link));
             let patience = self.stall.threshold * if link.is_heavy() { STUCK_HEAVY_PATIENCE } else { 1 };
-            let Some(since) = link.traffic.activity().unanswered_since.filter(|_| silent_for(link, patience, now))
-            else {
-                continue;
+            let is_heard_of = |other: &Arc<Link>, patience: Duration| {
+                other.traffic.activity().last_read.is_some_and(|read| read > since + patience / 2)
             };
-            let half_way = since + patience / 2;
-            let others = links.iter().filter(|other| !Arc::ptr_eq(other, link) && other.same_owner(link));
-            if others.filter_map(|other| other.traffic.activity().last_read).any(|read| read > half_way) {
+            let alone = silent_for(link, patience, now)
+                && others().any(|other| other.same_owner(link) && is_heard_of(other, patience));
+            let patience = patience * STUCK_WORKER_PATIENCE;
+            let with_its_worker =
+                || silent_for(link, patience, now) && others().any(|other| is_heard_of(other, patience));
+            if alone || with_its_worker() {
                 tracing::warn!("a connection to Redis is silent while others are answered: it is replaced");
                 link.give_up();
             }

@@ -19,6 +19,7 @@ use super::error::{Meaning, meaning};
 use super::instances;
 use crate::resilience::Moment;
 use crate::resilience::breaker::{Probing, Progress};
+use crate::resilience::detectors::{PauseDetector, Silence};
 use crate::telemetry::clock;
 
 /// How often the stall detector looks: fine against its 400 ms threshold, free against anything else.
@@ -66,15 +67,14 @@ impl Keeper {
     async fn watch_for_stalls(&self) {
         let mut look = tokio::time::interval(STALL_LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut last = clock::now();
+        let mut pauses = PauseDetector::new(self.endpoint.settings.stall_after / 2, clock::now());
         loop {
             look.tick().await;
-            let now = clock::now();
-            // If we were paused ourselves, replies lie unread in our own sockets: the workers read them before the next look.
-            let paused = now.saturating_since(last) > self.endpoint.settings.stall_after / 2;
-            last = now;
-            if !paused {
-                self.endpoint.look_for_stall();
+            match pauses.look(clock::now()) {
+                Silence::TheServers => self.endpoint.look_for_stall(),
+                // The answer to the heartbeat's question, or its absence, tells whose silence it was.
+                Silence::OursUntilNow => self.endpoint.suspect(),
+                Silence::OursOfLate => {}
             }
         }
     }
@@ -136,7 +136,10 @@ impl Keeper {
                 continue;
             }
             let ending = endless::end(&self.endpoint, before).await;
-            before = Some(ending);
+            // An answer that did not come takes nothing back: what the log was told still holds.
+            if ending != Ending::Unclear {
+                before = Some(ending);
+            }
             if ending == Ending::Ended {
                 self.endpoint.busy.over();
             }

@@ -1,7 +1,8 @@
 //! Waiting for one reply: two bounds, a slow call counted while it is still in flight, and what excuses a late reply.
 //!
 //! One timer serves both bounds: it first marks the call as slow, then ends it. A heavy command is slow by nature and a long
-//! transfer is progress (D6), so neither counts against the server; whether it stalls is the stall detector's to say.
+//! transfer is progress (D6), so neither counts against the server; whether it stalls is the stall detector's to say. Nor does what
+//! is noticed long after its time: then this process was paused, and would have been as late with a reply that came at once.
 //! Limits: bytes are counted per connection, so a small reply behind a large one is excused with it.
 
 use std::pin::Pin;
@@ -16,13 +17,17 @@ use super::settings::Settings;
 use super::timers::Timers;
 use crate::resilience::breaker::{Admission, Verdict};
 use crate::resilience::{Deadline, Moment};
+use crate::telemetry::clock;
 
 /// Bytes that arrived on the connection during one attempt from which on its lateness says nothing of the server: small replies
 /// do not add up to this in 400 ms.
 const LONG_TRANSFER: u64 = 4 * 1024 * 1024;
-/// After a timeout the driver gets this long to hand over a reply that already lies in our own socket: if this process was
-/// paused, the server is not to blame.
+/// After a timeout the driver gets this long to hand over a reply that already lies in our own socket.
 const GRACE: Duration = Duration::from_millis(2);
+/// A timer that fires so long after its time, or would have, tells of a pause of our own.
+const OVERSLEPT: Duration = Duration::from_millis(50);
+/// And after a pause of our own it gets so long: whoever is to hand it over was paused as well, and others come first.
+const GRACE_AFTER_PAUSE: Duration = Duration::from_millis(50);
 
 /// How waiting for a reply ended.
 pub(super) enum Waited<R> {
@@ -39,6 +44,8 @@ pub(super) struct Watch<'a> {
     heavy: bool,
     slow_after: Option<Duration>,
     sent_at: Moment,
+    /// When the timer is to fire next.
+    due: Moment,
     limit: Duration,
     cut_by_caller: bool,
 }
@@ -58,7 +65,8 @@ impl<'a> Watch<'a> {
         let slow_after = (!heavy).then_some(settings.breaker.slow_call_after).filter(|after| *after < limit);
         let cut_by_caller = remaining < settings.attempt_timeout;
         let bytes_before = traffic.bytes_read();
-        Self { admission, traffic, bytes_before, heavy, slow_after, sent_at, limit, cut_by_caller }
+        let due = sent_at + slow_after.unwrap_or(limit);
+        Self { admission, traffic, bytes_before, heavy, slow_after, sent_at, due, limit, cut_by_caller }
     }
 
     /// Waits until the reply is there or a bound is reached.
@@ -90,7 +98,8 @@ impl<'a> Watch<'a> {
                     }
                     None if self.cut_by_caller => return Waited::CallerExpired,
                     None => {
-                        let late = Box::pin(tokio::time::timeout(GRACE, reply)).await;
+                        let grace = if self.overslept(clock::now()) { GRACE_AFTER_PAUSE } else { GRACE };
+                        let late = Box::pin(tokio::time::timeout(grace, reply)).await;
                         return late.map_or(Waited::TimedOut, Waited::Reply);
                     }
                 },
@@ -99,20 +108,26 @@ impl<'a> Watch<'a> {
     }
 
     /// True if lateness says nothing of the server.
-    pub(super) fn excused(&self) -> bool {
-        self.heavy || self.traffic.bytes_read() - self.bytes_before >= LONG_TRANSFER
+    pub(super) fn excused(&self, now: Moment) -> bool {
+        self.heavy || self.overslept(now) || self.traffic.bytes_read() - self.bytes_before >= LONG_TRANSFER
+    }
+
+    /// Whether the next timer should have fired long ago: a thread that runs marks a slow call in time.
+    fn overslept(&self, now: Moment) -> bool {
+        now.saturating_since(self.due) > OVERSLEPT
     }
 
     /// Tells the breaker how the call ended.
     pub(super) fn finish(self, verdict: Verdict, now: Moment) {
-        let excused = self.excused();
+        let excused = self.excused(now);
         let admission = if excused { self.admission.untimed() } else { self.admission };
         admission.finish(verdict, now);
     }
 
     fn mark_slow(&mut self, after: Duration) {
-        if !self.excused() {
+        if !self.excused(clock::now()) {
             self.admission.slow(self.sent_at + after);
         }
+        self.due = self.sent_at + self.limit;
     }
 }

@@ -4,7 +4,8 @@
 //! stronger than any ratio: connects that fail in a row, and silence, where a request waits and not one
 //! byte arrives on any connection. A row of failed *commands* is no such sign: one lost connection
 //! fails many commands at once. A third sign tells an outage that ends by being told to: everyone is
-//! answered that the server is busy, for longer than anything useful takes.
+//! answered that the server is busy, for longer than anything useful takes. And one that silence may
+//! be our own: whoever was not run himself has heard nothing, and that proves nothing.
 //!
 //! Limits: detectors only say what they see. Tripping the breakers is the caller's step.
 
@@ -77,6 +78,48 @@ impl StallDetector {
             waiting |= connection.unanswered_since.is_some_and(lasts);
         }
         waiting
+    }
+}
+
+/// Recognises that we were paused ourselves: stopped, or left without a processor, or the whole machine was.
+///
+/// What came meanwhile lies unread in our own sockets, and what was sent before may not have been read by the server either,
+/// which was perhaps paused with us. Both need a while to be run again.
+#[derive(Debug)]
+pub struct PauseDetector {
+    /// A look that comes so late tells of a pause, and so long after it silence proves nothing.
+    threshold: Duration,
+    last: Moment,
+    resumed: Option<Moment>,
+}
+
+/// What silence proves at a look.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The server is silent.
+    TheServers,
+    /// Nothing: we were paused until just now.
+    OursUntilNow,
+    /// Nothing yet: we were paused a moment ago.
+    OursOfLate,
+}
+
+impl PauseDetector {
+    /// A detector that is asked more often than each `threshold`, for the first time after `now`.
+    pub fn new(threshold: Duration, now: Moment) -> Self {
+        Self { threshold, last: now, resumed: None }
+    }
+
+    /// One look.
+    pub fn look(&mut self, now: Moment) -> Silence {
+        let late = now.saturating_since(self.last) > self.threshold;
+        self.last = now;
+        if late {
+            self.resumed = Some(now);
+            return Silence::OursUntilNow;
+        }
+        self.resumed = self.resumed.filter(|resumed| now.saturating_since(*resumed) < self.threshold);
+        if self.resumed.is_some() { Silence::OursOfLate } else { Silence::TheServers }
     }
 }
 
@@ -210,6 +253,26 @@ mod tests {
     fn silence_without_a_request_is_idleness() {
         assert!(!stalled(9_000, &[connection(None, Some(1_000)), connection(None, None)]));
         assert!(!stalled(9_000, &[]));
+    }
+
+    #[test]
+    fn after_a_pause_of_our_own_silence_proves_nothing_for_a_while() {
+        let mut pauses = PauseDetector::new(Duration::from_millis(200), at(1_000));
+        let looks = [
+            (1_020, Silence::TheServers),
+            (1_220, Silence::TheServers),
+            (1_421, Silence::OursUntilNow),
+            (1_441, Silence::OursOfLate),
+            (1_620, Silence::OursOfLate),
+            (1_621, Silence::TheServers),
+            (1_900, Silence::OursUntilNow),
+            (2_000, Silence::OursOfLate),
+            (2_900, Silence::OursUntilNow),
+            (3_100, Silence::TheServers),
+        ];
+        for (millis, proves) in looks {
+            assert_eq!(pauses.look(at(millis)), proves, "{millis}");
+        }
     }
 
     #[test]

@@ -42,6 +42,27 @@ async fn a_stuck_connection_is_replaced_while_others_serve() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_connections_are_all_stuck_gets_new_ones() {
+    let redis = Redis::start(Options::default()).await;
+    let proxy = Proxy::in_front_of(&redis, 9);
+    // So few calls that no ratio ever opens a breaker, which would replace every connection.
+    let builder = App::with_redis(&proxy.url()).set("breaker.minimum_calls", 10_000);
+    let app = builder.set("server.workers", 1).start().await;
+    let client = app.client();
+    client.settled().await;
+    eventually(Duration::from_secs(3), async || {
+        client.get_key("k").await;
+        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number") >= 4
+    })
+    .await;
+    // What swallows them goes on acknowledging; only the keeper, on a thread of its own, still hears from the server.
+    proxy.only(&["GET"]);
+    proxy.hold_requests();
+    eventually(Duration::from_secs(15), async || client.get_key("k").await.status == 404).await;
+    assert_eq!(openings(&client).await, 0);
+}
+
+#[tokio::test]
 async fn a_demoted_primary_is_left_behind() {
     let options = Options::default().plain("one server replicates the other, and no user there may");
     let (old, new) = (Redis::start(options.clone()).await, Redis::start(options).await);
@@ -109,21 +130,26 @@ async fn large_values_open_no_breaker() {
 #[tokio::test]
 async fn a_pause_of_our_own_blames_nobody() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let proxy = Proxy::in_front_of(&redis, 8);
+    let app = App::with_redis(&proxy.url()).start().await;
     let client = app.client();
-    assert_eq!(client.put_key("k", "v").await.status, 201);
+    client.settled().await;
     let pid = rustix::process::Pid::from_raw(app.pid() as i32).expect("a process");
+    // Long enough for every call of a round to be on its way when the process stops, and answered when it goes on.
+    proxy.delay(Duration::from_millis(100));
     for _ in 0..3 {
+        proxy.reset_counts();
         let calls = tokio::spawn({
             let client = client.clone();
             async move { futures_util::future::join_all((0..20).map(|_| client.get_key("k"))).await }
         });
+        eventually(Duration::from_secs(5), async || proxy.count("GET") >= 20).await;
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stopped");
         tokio::time::sleep(Duration::from_millis(700)).await;
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("continued");
         for answer in calls.await.expect("answers") {
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.status, 404, "{}", answer.text());
         }
     }
-    assert_eq!(openings(&client).await, 0);
+    assert_eq!(openings(&client).await, 0, "{}", app.log());
 }
