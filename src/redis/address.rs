@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use redis_rs::{ProtocolVersion, RedisConnectionInfo};
 
+use super::lookup::Host;
 use super::tls::Tls;
 use crate::telemetry::Secret;
 
@@ -23,8 +24,7 @@ pub struct Address {
 pub(super) enum Place {
     /// Within TLS if there is a [`Tls`].
     Tcp {
-        host: String,
-        port: u16,
+        host: Arc<Host>,
         tls: Option<Arc<Tls>>,
     },
     Unix(PathBuf),
@@ -33,12 +33,12 @@ pub(super) enum Place {
 impl Address {
     /// A server that listens on TCP.
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
-        Self::at(Place::Tcp { host: host.into(), port, tls: None })
+        Self::at(Place::Tcp { host: Arc::new(Host::new(host.into(), port)), tls: None })
     }
 
     /// A server that listens on TCP and is spoken to within TLS.
     pub fn tls(host: impl Into<String>, port: u16, tls: Tls) -> Self {
-        Self::at(Place::Tcp { host: host.into(), port, tls: Some(Arc::new(tls)) })
+        Self::at(Place::Tcp { host: Arc::new(Host::new(host.into(), port)), tls: Some(Arc::new(tls)) })
     }
 
     /// A server that listens on a unix socket.

@@ -2,28 +2,28 @@
 //!
 //! Our own connect instead of the driver's, because the stream must be watched (`link.rs`) and the driver's future must be ours
 //! to await and abort. A connection is handed out only when it has authenticated and told its client id and the server's run id,
-//! which the fence needs. Limits: everything here but looking up a name, which is the system's resolver's, happens within one
-//! connect timeout.
+//! which the fence needs. Limits: everything here but looking up a name (`lookup.rs`) happens within one connect timeout.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis_rs::aio::MultiplexedConnection;
 use redis_rs::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::address::{Address, Place};
 use super::link::{Link, Traffic, Transport, WatchedStream};
 use super::tls::{Fault, FaultSlot};
 
-/// Longest wait for a name's addresses: resolvers ask through several domains, one after the other.
+/// Longest wait of one connect for a name's addresses: resolvers ask through several domains, one after the other. The lookup goes on
+/// for the next (`lookup.rs`).
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long unacknowledged bytes may wait before the kernel calls a TCP connection dead. Far above any attempt timeout, so that
-/// it only ends links the stall detector has already given up on (black holes).
+/// How long bytes may wait for the peer, to be acknowledged or for room to be sent into, before the kernel calls a TCP connection
+/// dead. Far above the usual attempt timeout and stall: it is for the black holes that neither has ended.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle links through NAT and load balancers need a sign of life.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -53,6 +53,10 @@ pub(super) enum ConnectError {
     Tls(Fault),
     Handshake(String),
     TimedOut(Duration),
+    /// The host's name leads nowhere.
+    Unresolved(io::Error),
+    /// Where it leads was not known in time, which says nothing of the server.
+    LookupTimedOut(Duration),
     /// Not a failure to connect: the pooled connection was found dead or too old at check-out.
     Stale,
 }
@@ -64,6 +68,8 @@ impl fmt::Display for ConnectError {
             Self::Tls(fault) => write!(f, "cannot reach Redis: {}", fault.as_str()),
             Self::Handshake(text) => write!(f, "Redis refused the handshake: {text}"),
             Self::TimedOut(limit) => write!(f, "Redis did not complete the handshake within {limit:?}"),
+            Self::Unresolved(error) => write!(f, "the name of Redis' host leads nowhere: {error}"),
+            Self::LookupTimedOut(limit) => write!(f, "the addresses of Redis' host were not known within {limit:?}"),
             Self::Stale => f.write_str("the pooled connection is dead or too old"),
         }
     }
@@ -81,6 +87,8 @@ impl ConnectError {
             Self::Handshake(text) if text.len() <= LONGEST_CODE && text.chars().all(is_plain) => text.clone(),
             Self::Handshake(_) => "handshake refused".to_owned(),
             Self::TimedOut(_) => "handshake timed out".to_owned(),
+            Self::Unresolved(_) => "name lookup failed".to_owned(),
+            Self::LookupTimedOut(_) => "name lookup timed out".to_owned(),
             Self::Stale => "stale".to_owned(),
         }
     }
@@ -150,11 +158,22 @@ async fn sign_in<G: Send + 'static>(
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
     let (handle, driver) = MultiplexedConnection::new_with_config(&address.identity, stream, unlimited()).await?;
-    let driver = Driver(tokio::spawn(driver));
+    let driven = Arc::new(OnceLock::<Arc<Link>>::new());
+    let driver = Driver(tokio::spawn({
+        let driven = driven.clone();
+        async move {
+            driver.await;
+            // Before anyone else is polled: what would be sent from here on could only be lost, and be told as unknown.
+            if let Some(link) = driven.get() {
+                link.retire();
+            }
+        }
+    }));
     let mut introduced = handle.clone();
     let (client_id, run, version) = introduce(&mut introduced).await?;
     let link = Arc::new(Link::new(client_id, run, traffic));
     link.driven_by(driver.0.abort_handle());
+    let _ = driven.set(link.clone());
     let last_words = on_end(link.clone());
     tokio::spawn(async move {
         let _last_words = last_words;
@@ -207,9 +226,9 @@ pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> Result<Wat
 /// Where a host is; nothing for a socket in the file system. It has a time of its own, since it says nothing of the server: a prober
 /// in a hurry would never find one again whose name takes longer to look up than a probe may take.
 async fn look_up(place: &Place) -> Result<Vec<SocketAddr>, ConnectError> {
-    let Place::Tcp { host, port, .. } = place else { return Ok(Vec::new()) };
-    let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup_host((host.as_str(), *port))).await;
-    Ok(found.map_err(|_| ConnectError::TimedOut(LOOKUP_TIMEOUT))??.collect())
+    let Place::Tcp { host, .. } = place else { return Ok(Vec::new()) };
+    let found = host.addresses(LOOKUP_TIMEOUT).await.ok_or(ConnectError::LookupTimedOut(LOOKUP_TIMEOUT))?;
+    found.map_err(ConnectError::Unresolved)
 }
 
 async fn open(place: &Place, peers: &[SocketAddr]) -> io::Result<Transport> {
@@ -259,4 +278,40 @@ pub(super) fn words(words: &[&str]) -> Cmd {
         command.arg(*word);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Answers every command with a number, which is all the handshake asks for, and hangs up on `PING`.
+    async fn serve(listener: UnixListener) {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut bytes = [0; 1024];
+        loop {
+            let length = stream.read(&mut bytes).await.expect("readable");
+            let text = String::from_utf8_lossy(&bytes[..length]);
+            if length == 0 || text.contains("PING") {
+                return;
+            }
+            let commands = text.matches('*').count();
+            stream.write_all(":1\r\n".repeat(commands).as_bytes()).await.expect("writable");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_dead_before_anyone_hears_that_it_is_lost() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("socket");
+        tokio::spawn(serve(UnixListener::bind(&path).expect("a listener")));
+        let address = Address::unix(&path);
+        let (connection, _) = connect(&address, Duration::from_secs(10), |_| ()).await.expect("a connection");
+        let Connection { mut handle, link } = connection;
+        assert!(!link.is_dead());
+        assert!(handle.send_packed_command(&words(&["PING"])).await.is_err());
+        assert!(link.is_dead());
+    }
 }

@@ -11,6 +11,7 @@
 //! | `spans` | what traces are told of a call |
 //! | `fence` | making sure an abandoned write has run or never will |
 //! | `pool`, `connector`, `link`, `sanitize` | connections per worker, how they are made, what is known of each |
+//! | `lookup` | where a host's name leads |
 //! | `tls` | certificates, the handshake, and why it failed |
 //! | `endpoint` | what is shared: breakers, detectors, budget, debts |
 //! | `keeper`, `endless` | probes, heartbeat, stall watch; the end of scripts that have none |
@@ -38,6 +39,7 @@ mod gateway;
 mod instances;
 mod keeper;
 mod link;
+mod lookup;
 mod pool;
 mod reserved;
 mod sanitize;

@@ -54,6 +54,8 @@ impl Background {
                     exporting.finish(limit).await;
                 }
             });
+            // A receiver's name may still be looked up, and nobody is to wait for that.
+            runtime.shutdown_background();
         })?;
         Ok(Self { stop, thread })
     }
