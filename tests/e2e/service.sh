@@ -52,6 +52,8 @@ ok() {
 gone() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 has() { command -v "$1" >/dev/null 2>&1; }
 started() { curl --silent --fail --max-time 2 --output "$work/startupz" "http://$operator/startupz"; }
+# Redis answers and every lane of the breaker is closed: start-up finishes without that, too.
+calm() { curl --silent --max-time 2 "http://$operator/status" | grep -q '^{"status":"pass"'; }
 
 fail() {
     echo "not ok - $1"
@@ -114,11 +116,20 @@ make_place() {
     place=$(realpath "$place")
 }
 
-# start_service [NAME [VARIABLE=VALUE...]]: a program with a Redis of its own, its data in $work/NAME.
-start_service() {
+# For suites that are not about outages: else a pause of this machine or of its disk would decide what they are told.
+# shellcheck disable=SC2034 # read by the scripts that source this
+readonly patient=(
+    COLLECTIVE_REQUESTS__TIMEOUT=20s COLLECTIVE_ATTEMPT__TIMEOUT=5s COLLECTIVE_REDIS__ACQUIRE_TIMEOUT=5s
+    COLLECTIVE_REDIS__CONNECT_TIMEOUT=5s COLLECTIVE_BREAKER__SLOW_CALL_AFTER=4s COLLECTIVE_BREAKER__STALL_AFTER=10s
+)
+
+# launch [NAME [VARIABLE=VALUE...]]: a program whose data is in $work/NAME, once it listens.
+launch() {
     local name=${1:-data} line
     [ $# -eq 0 ] || shift
     : >"$work/$name.out"
+    # Redis waits for the disk at every write, and would wait for all that was built and installed just now as well.
+    sync
     env COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/$name" "$@" \
         "$binary" serve >"$work/$name.out" 2>"$work/$name.err" </dev/null &
     gateway=$!
@@ -128,14 +139,21 @@ start_service() {
     public=$(sed -E 's/.*public=([^ ]+).*/\1/' <<<"$line")
     operator=$(sed -E 's/.*operator=([^ ]+).*/\1/' <<<"$line")
     within 20 started || fail "start-up finishes"
+}
+
+# start_service [NAME [VARIABLE=VALUE...]]: the same with a Redis of its own, once both serve.
+start_service() {
+    launch "$@"
+    local name=${1:-data}
     within 10 test -s "$work/$name/redis.pid" || fail "it has a Redis of its own"
     redis=$(cat "$work/$name/redis.pid")
+    within 20 calm || fail "it reaches its Redis"
     token=$(cat "$work/$name/root-token" 2>/dev/null) || true # there is none where the script brought one
 }
 
 # An installation that failed because nobody could be reached, or nothing is made for this machine, is no fault of ours; any other is.
 unreachable() {
-    grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EAI_AGAIN|NewConnectionError|ConnectTimeout|Network is unreachable|No matching distribution found' "$1"
+    grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|EAI_AGAIN|ERR_SOCKET_TIMEOUT|NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProtocolError|ProxyError|Network is unreachable|No matching distribution found' "$1"
 }
 
 # install_once WHAT LOCK COMMAND...: runs it in $place, once for each content of the lock file. Fails with `skipped:` said when
