@@ -26,6 +26,9 @@ use super::eventually::eventually;
 /// Longest wait for one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
+/// How long a connection is kept for another request: less than the three seconds after which the operator's listener closes it.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Longest wait for the breakers to notice an outage or its end. The promises are a second each; this is for busy machines.
 const LANES_LIMIT: Duration = Duration::from_secs(15);
 
@@ -139,6 +142,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(ANSWER_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("an HTTP client");
@@ -315,6 +319,12 @@ impl Client {
     /// As [`Client::probe`], when the program may be dead.
     pub async fn try_probe(&self, path: &str) -> reqwest::Result<Answer> {
         self.try_send(self.http.get(format!("http://{}{path}", self.operator))).await
+    }
+
+    /// How long the program takes to say that it runs: the same way to the same process and back as any call, but neither a worker
+    /// nor Redis has a part in it. What is late here, the machine made late.
+    pub async fn round_trip(&self) -> Duration {
+        self.probe("/livez").await.elapsed
     }
 
     /// A request to the public listener with token and headers, to be completed and sent.

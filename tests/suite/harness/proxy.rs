@@ -87,7 +87,7 @@ impl Proxy {
 
     // Which commands the faults of single commands, and holding, are about.
 
-    /// Only commands with these names, and of those only what is not spared.
+    /// Only commands with these names (`FUNCTION LOAD`: with this first argument), and of those only what is not spared.
     pub fn only(&self, names: &[&str]) {
         let names = upper(names);
         self.change(move |faults| faults.filter.only = Some(names));
@@ -157,6 +157,12 @@ impl Proxy {
     /// closed. Redis has executed the command, and executes what was already sent after it.
     pub fn lose_connection_instead_of_reply(&self, probability: f64) {
         self.change(move |faults| faults.reply_loss = probability);
+    }
+
+    /// The next complete reply is dropped and its connection closed; those behind it pass. A test that ended the fault itself
+    /// might be too late for what is sent again at once.
+    pub fn lose_connection_instead_of_next_reply(&self) {
+        self.change(|faults| *faults.next_reply_lost.get_mut() = true);
     }
 
     /// For each complete request, with this probability: its connection is closed before it is
@@ -239,7 +245,7 @@ impl Proxy {
         self.shared.traffic.reset();
     }
 
-    /// How often each random fault struck.
+    /// How often each fault struck that can be counted.
     pub fn injected(&self) -> Injected {
         self.shared.traffic.injected()
     }

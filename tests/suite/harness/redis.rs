@@ -5,12 +5,13 @@
 //! Redis: freeze it, kill it, restart it, look inside.
 //!
 //! Why so: readiness is asked over the unix socket, whose path nobody else can have. A port
-//! could answer and yet be a stranger's. Ports are drawn below the kernel's ephemeral range, so
-//! that no outgoing connection takes the port while the server is down for a restart.
+//! could answer and yet be a stranger's. Ports are drawn below the kernel's ephemeral range, and kept
+//! by a socket that never listens, so that nobody takes the port while the server is down: neither an
+//! outgoing connection nor the server of another test, which the program would take for its own.
 //!
 //! Limits: needs Redis 7 or newer on PATH.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -21,6 +22,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use super::certificates::Certificate;
@@ -39,9 +41,6 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Server programs, in order of preference.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
-
-/// Ports in use by this process. A server that is down for a restart keeps its entry.
-static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// How to start a server. `Options::default()`: no password, nothing kept on disk.
 #[derive(Clone, Debug, Default)]
@@ -102,8 +101,8 @@ impl Options {
 /// A running server. Dropping it kills the process and removes its directory.
 pub struct Redis {
     directory: TempDir,
-    port: u16,
-    tls_port: Option<u16>,
+    port: Port,
+    tls_port: Option<Port>,
     options: Options,
     /// Where `redis.conf` and `users.acl` are, if it was started from them.
     deployed: Option<PathBuf>,
@@ -119,10 +118,11 @@ impl Redis {
         }
         for _ in 0..PORT_ATTEMPTS {
             let directory = tempfile::Builder::new().prefix("redis-").tempdir().expect("a directory for Redis");
-            let port = take_port();
-            let tls_port = options.tls.then(take_port);
+            let port = Port::take();
+            let tls_port = options.tls.then(Port::take);
             let deployed = deployed.clone();
-            let child = Mutex::new(launch(&directory, (port, tls_port), &options, deployed.as_deref()));
+            let ports = (port.number, tls_port.as_ref().map(|port| port.number));
+            let child = Mutex::new(launch(&directory, ports, &options, deployed.as_deref()));
             let redis = Redis { directory, port, tls_port, options: options.clone(), deployed, child };
             match redis.until_ready().await {
                 Ok(()) => return redis,
@@ -164,7 +164,7 @@ impl Redis {
     /// Where it listens within TLS, if it does.
     #[track_caller]
     pub fn tls_address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.tls_port.expect("Options::tls")).into()
+        (Ipv4Addr::LOCALHOST, self.tls_port.as_ref().expect("Options::tls").number).into()
     }
 
     /// `rediss://HOST:PORT`, with user and password if there are any.
@@ -175,12 +175,12 @@ impl Redis {
 
     /// The TCP port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// The TCP address.
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.port.number).into()
     }
 
     /// The unix socket.
@@ -217,7 +217,8 @@ impl Redis {
     /// runs, and waits until it answers and has loaded its data.
     pub async fn restart(&self) {
         self.kill9();
-        *self.child() = launch(&self.directory, (self.port, self.tls_port), &self.options, self.deployed.as_deref());
+        let ports = (self.port.number, self.tls_port.as_ref().map(|port| port.number));
+        *self.child() = launch(&self.directory, ports, &self.options, self.deployed.as_deref());
         if let Err(log) = self.until_ready().await {
             panic!("Redis did not restart:\n{log}");
         }
@@ -316,25 +317,34 @@ impl Drop for Redis {
     fn drop(&mut self) {
         // SIGKILL also ends a stopped process, no SIGCONT needed.
         end(&mut self.child());
-        taken(|ports| ports.retain(|port| *port != self.port && Some(*port) != self.tls_port));
         if std::thread::panicking() {
-            eprintln!("--- log of Redis on port {}\n{}", self.port, tail(&self.log(), 40));
+            eprintln!("--- log of Redis on port {}\n{}", self.port.number, tail(&self.log(), 40));
         }
     }
 }
 
-fn taken<T>(change: impl FnOnce(&mut HashSet<u16>) -> T) -> T {
-    let mut ports = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    change(ports.get_or_insert_default())
+/// A port no other server of the harness has, of this process or another, for as long as this lives.
+struct Port {
+    number: u16,
+    _guard: Socket,
 }
 
-/// A port no other server of this process has. Other processes are found out by binding.
-fn take_port() -> u16 {
-    loop {
-        let port = fastrand::u16(PORTS);
-        if taken(|ports| ports.insert(port)) {
-            return port;
+impl Port {
+    fn take() -> Port {
+        loop {
+            let number = fastrand::u16(PORTS);
+            if let Ok(guard) = Port::guard(number) {
+                return Port { number, _guard: guard };
+            }
         }
+    }
+
+    /// Bound and never listening. Whoever binds like this finds it taken; our server asks to share, and may listen beside it.
+    fn guard(number: u16) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, number)).into())?;
+        socket.set_reuse_address(true)?;
+        Ok(socket)
     }
 }
 

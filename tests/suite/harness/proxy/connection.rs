@@ -69,6 +69,11 @@ impl Link {
         probability > 0.0 && random.f64() < probability
     }
 
+    /// Whether this reply is the one that is to be lost.
+    pub fn is_the_one(&self) -> bool {
+        self.faults(|faults| faults.next_reply_lost.swap(false, Ordering::SeqCst))
+    }
+
     pub fn injected(&self, field: impl FnOnce(&mut Injected) -> &mut u64) {
         self.shared.traffic.injected_one(field);
     }
@@ -104,6 +109,7 @@ impl Link {
     fn swallow(&self, parcel: &Parcel) {
         self.no_longer_waiting(parcel.requests.len());
         self.lost_bytes.store(true, Ordering::SeqCst);
+        self.injected(|injected| &mut injected.swallowed);
     }
 
     fn hang_up(&self) {

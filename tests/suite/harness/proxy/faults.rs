@@ -4,6 +4,7 @@
 //! sees one consistent set of faults.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::traffic::{HANDSHAKE, PROBE, Request};
@@ -18,6 +19,8 @@ pub(super) struct Faults {
     pub reply_loss: f64,
     pub request_loss: f64,
     pub half_frame: f64,
+    /// The next reply is lost, and with it this wish.
+    pub next_reply_lost: AtomicBool,
     /// Connections with a smaller number hold requests.
     pub requests_held_below: u64,
     /// Connections with a smaller number hold replies.
@@ -61,7 +64,8 @@ impl Filter {
         if request.counted_as == PROBE && self.spare_probes {
             return false;
         }
-        let chosen = self.only.as_ref().is_none_or(|only| only.contains(&request.name));
+        let named = |only: &HashSet<String>| only.contains(&request.name) || only.contains(&request.line);
+        let chosen = self.only.as_ref().is_none_or(named);
         chosen && !self.spared.contains(&request.name)
     }
 }

@@ -157,7 +157,7 @@ impl Replies {
         };
         let (concerned, loss, half) = link.faults(|f| (f.filter.concerns(&request), f.reply_loss, f.half_frame));
         self.concerned = concerned;
-        self.fate = if concerned && link.strikes(loss) {
+        self.fate = if concerned && (link.is_the_one() || link.strikes(loss)) {
             Fate::Lose
         } else if concerned && link.strikes(half) {
             Fate::Half

@@ -51,7 +51,7 @@ impl Request {
     }
 }
 
-/// How often each random fault struck.
+/// How often each fault of single commands struck, and a black hole.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Injected {
     /// Replies dropped together with their connection.
@@ -60,6 +60,8 @@ pub struct Injected {
     pub requests_lost: u64,
     /// Replies of which half was forwarded.
     pub halves: u64,
+    /// Parcels that a black hole swallowed.
+    pub swallowed: u64,
 }
 
 #[derive(Default)]
