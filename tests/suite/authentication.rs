@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::described::Operation;
 use crate::harness::{Answer, App, Client, Options, Redis, raw_http};
-use crate::keys::problem;
+use crate::keys::{patient, problem};
 
 /// A request: method, path, body.
 #[derive(Clone)]
@@ -74,7 +74,7 @@ const SECRET_VALUE: &str = "12345";
 
 async fn service() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("log.level", "debug").start().await;
+    let app = patient(&redis.url()).set("log.level", "debug").start().await;
     redis.command(&["SET", "k", SECRET_VALUE]).await;
     let client = app.client();
     (redis, app, client)

@@ -16,11 +16,12 @@ use self::wire::{Heard, assert_clear, hear, request, stranger, with_body};
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::described::Operation;
 use crate::harness::{App, Options, Redis};
-use crate::keys::problem;
+use crate::keys::{patient, problem};
 
 async fn start() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // What a busy machine does to an attempt would be noticed by the neighbour, and bad input is not to blame for it.
+    let app = patient(&redis.url()).start().await;
     (redis, app)
 }
 
@@ -121,7 +122,7 @@ async fn a_stranger_is_refused_before_his_body_is_read() {
 #[tokio::test]
 async fn sizes_hold_at_the_limit_and_not_one_beyond() {
     let redis = Redis::start(Options::default()).await;
-    let builder = App::with_redis(&redis.url()).set("limits.body", 4096).set("limits.argument", 2048);
+    let builder = patient(&redis.url()).set("limits.body", 4096).set("limits.argument", 2048);
     let app = builder.set("limits.batch_commands", 3).start().await;
     let set = |bytes: usize| format!(r#"["SET","k","{}"]"#, "x".repeat(bytes)).into_bytes();
     let batch = |commands: usize| format!("[{}]", vec![r#"["PING"]"#; commands].join(",")).into_bytes();

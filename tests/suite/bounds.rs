@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Client, Options, Redis, eventually};
+use crate::keys::patient;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MEBIBYTE: usize = 1 << 20;
@@ -17,7 +18,7 @@ const MEBIBYTE: usize = 1 << 20;
 /// A service with room for two bodies of the largest size.
 async fn start() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.body", "1MiB").set("limits.argument", "1MiB");
+    let app = patient(&redis.url()).set("limits.body", "1MiB").set("limits.argument", "1MiB");
     let app = app.set("limits.bodies", "2MiB").set("server.body_timeout", "60s").start().await;
     (redis, app)
 }
@@ -124,7 +125,8 @@ async fn status_line(app: &App) -> (TcpStream, String) {
 #[tokio::test]
 async fn where_the_system_allows_few_open_files_fewer_callers_are_let_in_and_probes_answer() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).after("ulimit -n 256").start().await;
+    // A read that came to nothing is answered 503, as one who is not let in.
+    let app = patient(&redis.url()).after("ulimit -n 256").start().await;
     let client = app.client();
     let places = client.status().await["limits"]["connections"]["max"].as_u64().expect("a number");
     assert!((16..256).contains(&places), "{places}");

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Options, Redis, eventually, raw_http};
+use crate::keys::patient;
 
 /// Longest wait for a single answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,7 +97,7 @@ fn status_of(answer: &str) -> u16 {
 
 async fn limited(key: &str, limit: usize) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.connections_per_address", limit);
+    let app = patient(&redis.url()).set("limits.connections_per_address", limit);
     let app = app.set(key, limit).start().await;
     let client = app.client();
     let mut guests = Vec::new();
@@ -150,18 +151,13 @@ async fn a_flood_of_connections_costs_those_who_are_in_nothing() {
         .start()
         .await;
     let mut guest = Raw::to(app.public()).await;
-    guest.get().await.expect("served");
+    let calm = guest.usual_wait().await;
     let mut flood = Vec::new();
     for _ in 0..400 {
         flood.push(Raw::to(app.public()).await);
     }
-    let mut slow = 0;
-    for _ in 0..100 {
-        let asked = Instant::now();
-        guest.get().await.expect("served in the flood");
-        slow += usize::from(asked.elapsed() > Duration::from_millis(100));
-    }
-    assert!(slow <= 1, "{slow} of 100 requests took more than 100 ms");
+    let flooded = guest.usual_wait().await;
+    assert!(flooded < calm + Duration::from_millis(100), "{flooded:?} in the flood, {calm:?} before it");
     // Nobody hangs: all of the flood but those with a place have been told or closed.
     for raw in flood.iter_mut().skip(8) {
         let mut bytes = Vec::new();
@@ -240,7 +236,7 @@ async fn what_the_parser_refuses_behind_served_requests_wears_our_clothes() {
 #[tokio::test]
 async fn garbage_behind_a_request_takes_nothing_from_its_answer() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     for behind in ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{7f}\u{0}\n"] {
         let mut raw = Raw::to(app.public()).await;
         raw.send(post("Content-Length: 14", &format!("[\"INCR\",\"key\"]{behind}"))).await;
@@ -256,7 +252,7 @@ async fn garbage_behind_a_request_takes_nothing_from_its_answer() {
 #[tokio::test]
 async fn a_value_that_looks_like_a_refusal_is_delivered() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     let bare = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
     for value in [bare.to_owned(), format!("text {bare}"), format!("{}{bare}", "x".repeat(3 << 20))] {
@@ -284,6 +280,18 @@ async fn the_limits_of_a_head_are_exact() {
 }
 
 impl Raw {
+    /// What nine in ten of a hundred answers take at most: a machine that pauses delays a few, a flood that costs anything all.
+    async fn usual_wait(&mut self) -> Duration {
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let asked = Instant::now();
+            self.get().await.expect("served");
+            waits.push(asked.elapsed());
+        }
+        waits.sort_unstable();
+        waits[89]
+    }
+
     async fn send_and_head(mut self, bytes: &str) -> String {
         self.send(bytes).await;
         self.head().await.expect("an answer")
@@ -294,20 +302,20 @@ impl Raw {
 async fn a_silent_or_a_partial_head_gets_408_in_time() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).set("server.client_request_timeout", "500ms").start().await;
-    let timed = async |mut raw: Raw, bytes: &str| {
+    // Measured from before the connection, or the part of a head, was there: its time cannot have begun any earlier.
+    let timed = async |begun: Instant, mut raw: Raw, bytes: &str| {
         raw.send(bytes).await;
-        let asked = Instant::now();
         assert_eq!(status_of(&raw.rest().await), 408, "{bytes:?}");
-        let elapsed = asked.elapsed();
+        let elapsed = begun.elapsed();
         assert!((400..2500).contains(&elapsed.as_millis()), "{bytes:?}: {elapsed:?}");
     };
-    timed(Raw::to(app.public()).await, "").await;
-    timed(Raw::to(app.public()).await, "GET /").await;
-    timed(Raw::to(app.public()).await, "GET / HTTP/1.1\r\nHost: x\r\n").await;
+    timed(Instant::now(), Raw::to(app.public()).await, "").await;
+    timed(Instant::now(), Raw::to(app.public()).await, "GET /").await;
+    timed(Instant::now(), Raw::to(app.public()).await, "GET / HTTP/1.1\r\nHost: x\r\n").await;
     // Not only the first head of a connection.
     let mut known = Raw::to(app.public()).await;
     known.get().await.expect("served");
-    timed(known, "GET / HT").await;
+    timed(Instant::now(), known, "GET / HT").await;
     // A byte now and then buys no time.
     let mut dripping = Raw::to(app.public()).await;
     let begun = Instant::now();
@@ -323,15 +331,16 @@ async fn a_silent_or_a_partial_head_gets_408_in_time() {
 #[tokio::test]
 async fn an_idle_connection_outlives_the_time_of_a_head() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("server.client_request_timeout", "200ms").start().await;
+    // A second, and not less: the first head has to come within it, also where this process pauses after connecting.
+    let app = patient(&redis.url()).set("server.client_request_timeout", "1s").start().await;
     let mut raw = Raw::to(app.public()).await;
-    let rest_of = Instant::now() + Duration::from_secs(1);
     raw.get().await.expect("served");
     raw.send(post("Content-Length: 8", r#"["PING"]"#)).await;
     let head = raw.head().await.expect("served");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let mut body = vec![0; r#"{"result":"PONG"}"#.len()];
     raw.0.read_exact(&mut body).await.expect("a body");
+    let rest_of = Instant::now() + Duration::from_secs(2);
     eventually(PATIENCE, async || Instant::now() > rest_of).await;
     assert!(raw.get().await.expect("still served").starts_with("HTTP/1.1 404"));
 }
@@ -339,12 +348,16 @@ async fn an_idle_connection_outlives_the_time_of_a_head() {
 #[tokio::test]
 async fn an_idle_connection_ends_after_keep_alive() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("server.keep_alive", "1s").start().await;
+    let app = App::with_redis(&redis.url()).set("server.keep_alive", "2s").start().await;
     let mut raw = Raw::to(app.public()).await;
+    // Before the request: when the answer was sent cannot be seen here, only when it was read.
+    let begun = Instant::now();
     raw.get().await.expect("served");
-    let idle = Instant::now();
     assert_eq!(raw.rest().await, "");
-    assert!((800..4000).contains(&idle.elapsed().as_millis()), "{:?}", idle.elapsed());
+    // The framework takes the time from a clock that it reads twice a second: it may be half a second early, and more where its
+    // thread has paused.
+    let elapsed = begun.elapsed();
+    assert!((1000..6000).contains(&elapsed.as_millis()), "{elapsed:?}");
 }
 
 #[tokio::test]
@@ -360,13 +373,13 @@ async fn a_body_that_stalls_gets_408() {
     assert_eq!(redis.keys_of_callers().await, 0);
 }
 
-/// Sends a request whose body comes in eight parts, 150 ms apart, and returns the answer's head.
-async fn trickled(app: &App, line: &str, fields: &str, body: &[u8; 8]) -> String {
+/// Sends a request for a body of eight bytes, then those there are, each after a pause, and returns the answer's head.
+async fn trickled(app: &App, line: &str, fields: &str, body: &[u8], pause: Duration) -> String {
     let mut raw = Raw::to(app.public()).await;
     let authorization = format!("Authorization: Bearer {ROOT_TOKEN}\r\n");
     raw.send(format!("{line} HTTP/1.1\r\nHost: x\r\n{authorization}{fields}Content-Length: 8\r\n\r\n")).await;
     for byte in body {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(pause).await;
         if raw.0.write_all(&[*byte]).await.is_err() {
             break;
         }
@@ -385,8 +398,16 @@ const SLOW: [(&str, &[u8; 8]); 4] = [
 #[tokio::test]
 async fn a_body_that_takes_longer_than_the_deadline_is_still_served() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("requests.timeout", "1s").set("retry.attempts", "1").start().await;
-    let answers = SLOW.map(|(line, body)| trickled(&app, line, "", body));
+    // The body takes longer than the deadline, and the deadline is long enough for the first connections on a busy machine.
+    let app = App::with_redis(&redis.url())
+        .set("requests.timeout", "2500ms")
+        .set("attempt.timeout", "2s")
+        .set("redis.acquire_timeout", "2s")
+        .set("breaker.stall_after", "2s")
+        .set("retry.attempts", "1")
+        .start()
+        .await;
+    let answers = SLOW.map(|(line, body)| trickled(&app, line, "", body, Duration::from_millis(400)));
     for (head, (line, _)) in futures_util::future::join_all(answers).await.iter().zip(SLOW) {
         assert!(head.starts_with("HTTP/1.1 20"), "{line}: {head}");
     }
@@ -396,8 +417,10 @@ async fn a_body_that_takes_longer_than_the_deadline_is_still_served() {
 #[tokio::test]
 async fn a_body_that_takes_longer_than_its_caller_allows_is_408() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
-    let answers = SLOW.map(|(line, body)| trickled(&app, line, "X-Request-Timeout-Ms: 400\r\n", body));
+    let app = App::with_redis(&redis.url()).set("server.body_timeout", "60s").start().await;
+    // The last byte never comes: a service that pauses must not find the body whole when its time is over.
+    let pause = Duration::from_millis(150);
+    let answers = SLOW.map(|(line, body)| trickled(&app, line, "X-Request-Timeout-Ms: 400\r\n", &body[..7], pause));
     for (head, (line, _)) in futures_util::future::join_all(answers).await.iter().zip(SLOW) {
         assert!(head.starts_with("HTTP/1.1 408"), "{line}: {head}");
     }

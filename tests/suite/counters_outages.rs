@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually};
+use crate::harness::{Answer, Client, Options, Proxy, Redis, eventually};
 use crate::keys::{patient, persistent, problem};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -112,7 +112,8 @@ async fn a_question_about_an_operation_is_asked_again_when_its_reply_is_lost() {
 #[tokio::test]
 async fn while_redis_is_frozen_nothing_is_counted_that_was_refused() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // Long enough that only a Redis that is frozen stands still, and not a busy machine.
+    let app = patient(&redis.url()).set("breaker.slow_call_after", "1s").set("breaker.stall_after", "2s").start().await;
     let client = app.client();
     client.settled().await;
     redis.command(&["MSET", "seen", "7", "gone", "7"]).await;
@@ -145,7 +146,8 @@ async fn while_redis_is_frozen_nothing_is_counted_that_was_refused() {
 #[tokio::test]
 async fn while_redis_is_dead_counters_are_refused_and_go_on_where_they_were() {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // It syncs every write, which takes as long as the disk is busy. That it is dead is seen by connects that fail.
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     client.settled().await;
     assert_eq!(bounded(&client, "n").await.json(), json!({ "value": 1 }));
@@ -184,7 +186,7 @@ async fn questions_left_no_note(client: &Client, round: &str) {
 #[tokio::test]
 async fn calm_counters_count() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     redis.command(&["SET", "seen", "7"]).await;
     let statuses: Vec<u16> = each(&app.client(), "calm").await.iter().map(|(_, answer)| answer.status).collect();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 204, 200]);

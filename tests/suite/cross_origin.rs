@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::app::{Builder, ROOT_TOKEN};
 use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually, raw_http};
+use crate::keys::patient;
 
 /// For anything that should take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ const EVIL: &str = "https://evil.example";
 /// A service that lists two origins, with a Redis of its own.
 async fn start() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
-    let app = listing(App::with_redis(&redis.url()), &[APP, LOCAL]).start().await;
+    let app = listing(patient(&redis.url()), &[APP, LOCAL]).start().await;
     (redis, app)
 }
 
@@ -232,7 +233,7 @@ async fn an_origin_that_only_looks_like_a_listed_one_reads_nothing() {
 #[tokio::test]
 async fn a_star_allows_every_page_and_still_no_cookies() {
     let redis = Redis::start(Options::default()).await;
-    let app = listing(App::with_redis(&redis.url()), &["*"]).start().await;
+    let app = listing(patient(&redis.url()), &["*"]).start().await;
     let page = app.client().with_header("Origin", EVIL);
     readable(&page.post_command(&["PING"]).await, "*");
     readable(&page.without_token().post_command(&["PING"]).await, "*");
@@ -245,7 +246,7 @@ async fn a_star_allows_every_page_and_still_no_cookies() {
 async fn what_is_refused_before_a_head_was_read_is_readable_if_there_is_one_answer_for_all() {
     let redis = Redis::start(Options::default()).await;
     for (origins, allowed) in [(&[APP][..], Some(APP)), (&["*"], Some("*")), (&[APP, LOCAL], None)] {
-        let app = listing(App::with_redis(&redis.url()), origins)
+        let app = listing(patient(&redis.url()), origins)
             .set("limits.connections", 1)
             .set("limits.connections_per_address", 1);
         let app = app.start().await;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::harness::{App, Authority, Client, eventually};
+use crate::keys::patient;
 
 const SOON: Duration = Duration::from_secs(10);
 const MADE: [&str; 4] = ["root-token", "redis-password", "grafana-password", "users.acl"];
@@ -62,7 +63,7 @@ async fn the_secrets_it_makes_open_the_redis_it_ships_and_the_service() {
     assert_eq!(make_secrets(folder), made, "a second run changes nothing");
 
     let _redis = start_redis(folder);
-    let app = App::with_redis(&format!("unix://{}", folder.join("redis.sock").display()))
+    let app = patient(&format!("unix://{}", folder.join("redis.sock").display()))
         .set("redis.username", "collective")
         .set("redis.password_file", folder.join("redis-password").display())
         .unset("auth.root_token")

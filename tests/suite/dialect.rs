@@ -513,7 +513,7 @@ async fn a_deadline_that_is_no_number_is_refused_before_anything_runs() {
 #[tokio::test]
 async fn a_command_of_too_many_arguments_is_refused_before_it_is_sent() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.arguments", "10000").start().await;
+    let app = patient(&redis.url()).set("limits.arguments", "10000").start().await;
     let client = app.client();
     let keys = vec!["k"; 10_000];
     let at: Vec<&str> = ["EXISTS"].into_iter().chain(keys[1..].iter().copied()).collect();

@@ -166,9 +166,7 @@ async fn writes_of(client: &Client, holder: u64) -> Vec<Answer> {
 
 #[tokio::test]
 async fn a_fenced_write_by_a_deposed_holder_is_refused() {
-    let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
-    let client = app.client();
+    let (redis, _app, client) = service().await;
     let first = token(&acquire(&client, "jobs", "a", 60_000).await);
     for answer in writes_of(&client, first).await {
         assert!(answer.is_success(), "{} {}", answer.status, answer.text());

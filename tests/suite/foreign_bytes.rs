@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::dialect::{refused, send, service};
 use crate::harness::proxy::{HANDSHAKE, PROBE};
-use crate::harness::{App, Options, Proxy, Redis, eventually};
+use crate::harness::{Options, Proxy, Redis, eventually};
 use crate::keys::patient;
 
 /// Redis compares words as C does, up to a zero byte.
@@ -141,7 +141,7 @@ async fn calls_with_foreign_bytes_open_no_breaker() {
 #[tokio::test]
 async fn an_error_that_quotes_foreign_bytes_is_an_answer_like_any_other() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     for body in [&b"[\"NOSUCH\",\"\xff\"]"[..], "[\"EVAL\",\"return {err='X \\\\255'}\",\"0\"]".as_bytes()] {
         for _ in 0..3 {

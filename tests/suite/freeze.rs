@@ -16,6 +16,8 @@ use crate::ledger::Ledger;
 const BEAT: Duration = Duration::from_millis(50);
 /// Promise: noticed.
 const NOTICED: Duration = Duration::from_secs(1);
+/// Promise: refused.
+const FAST: Duration = Duration::from_millis(10);
 /// Promise: served again.
 const RECOVERED: Duration = Duration::from_millis(1100);
 
@@ -130,16 +132,17 @@ async fn freeze_and_thaw(patience: Option<Duration>) {
 }
 
 async fn refusals_are_fast_and_honest(client: &Client) {
-    let mut slow = 0;
-    for turn in 0..40 {
+    let (mut slow, mut held_up) = (0, 0);
+    for turn in 0..200 {
         let answer =
             if turn % 2 == 0 { client.get_key("frozen:read").await } else { client.post_command(&["INCR", "x"]).await };
         assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
         assert!(answer.retry_after.is_some_and(|seconds| seconds >= 1), "Retry-After is missing");
-        slow += i32::from(answer.elapsed > Duration::from_millis(10));
+        slow += i32::from(answer.elapsed > FAST);
+        held_up += i32::from(client.round_trip().await > FAST);
     }
-    // The machine runs other tests beside this one: a scheduler's hiccup is not the product's.
-    assert!(slow <= 2, "{slow} of 40 refusals took more than 10 ms");
+    // One in twenty. A scheduler's hiccup is not the product's: it holds up the round trip behind a refusal as well.
+    assert!(slow <= 10 + 2 * held_up, "{slow} of 200 refusals took more than {FAST:?}, and {held_up} round trips did");
 }
 
 #[tokio::test]
@@ -175,6 +178,8 @@ async fn probes_stay_green_while_redis_is_down() {
     let client = app.client();
     redis.kill9();
     eventually(Duration::from_secs(3), async || client.status().await["status"] == "warn").await;
+    // The first heartbeat's answer may have been on its way when Redis died: it is believed until the lanes open.
+    client.until_both_lanes_refuse().await;
     for path in ["/livez", "/readyz", "/startupz"] {
         assert_eq!(client.probe(path).await.status, 200, "{path}");
     }

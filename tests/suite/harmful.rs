@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use crate::bad_input::Neighbour;
 use crate::dialect::refused;
 use crate::harness::{Answer, App, Client, Options, Redis};
+use crate::keys::patient;
 use crate::tokens::digest;
 
 const READER: &str = "reader-4f2f6d0c9a1b4e7d8c3b2a190817f6e5";
 
 async fn service() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("auth.read_only_token_sha256", digest(READER)).start().await;
+    let app = patient(&redis.url()).set("auth.read_only_token_sha256", digest(READER)).start().await;
     let client = app.client();
     client.settled().await;
     (redis, app, client)

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::described::{Operation, document};
 use crate::harness::{Answer, App, Client, Options, Proxy, Redis, Reply, raw_http};
+use crate::keys::patient;
 use crate::tokens::digest;
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"];
@@ -182,7 +183,7 @@ async fn replace_functions(redis: &Redis) {
 async fn provoke_by_an_old_redis(seen: &mut Seen) {
     let old = Options::default().set("rename-command FUNCTION", "nofunction").set("rename-command FCALL", "nofcall");
     let redis = Redis::start(old).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     seen.provoke(501, &app.client().post("/v1/leases/l", &json!({ "ttl_ms": 1000, "owner": "me" })).await);
 }
 
@@ -198,7 +199,7 @@ async fn every_route_method_and_status_carries_the_standard_headers() {
     const READER: &str = "reader-of-headers-0a1b2c3d4e5f60718293";
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 7);
-    let app = App::with_redis(&proxy.url())
+    let app = patient(&proxy.url())
         .set("limits.body", 4096)
         .set("limits.argument", 2048)
         .set("server.security_contact", "mailto:security@example.com")

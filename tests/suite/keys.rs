@@ -423,7 +423,7 @@ async fn a_body_of_sixteen_mebibytes_is_stored_and_one_byte_more_is_not() {
 #[tokio::test]
 async fn content_over_the_limit_on_replies_is_refused_and_told_why() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     redis.command(&["SETRANGE", "at", "1048575", "x"]).await;
     redis.command(&["SETRANGE", "over", "1048576", "x"]).await;
     let client = app.client().with_header("Cache-Control", "stale-if-error=60");

@@ -136,6 +136,7 @@ async fn every_call_of_keys_is_refused_while_redis_is_dead_and_never_made_later(
     let redis = Redis::start(Options::default().durable()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
+    client.settled().await;
     prepare(&redis).await;
     assert_eq!(call(&client, Method::PUT, "/v1/keys/put", Some(("If-None-Match", "*"))).await.status, 412);
     redis.kill9();
@@ -150,6 +151,7 @@ async fn every_call_of_keys_is_refused_while_redis_is_frozen_and_never_made_late
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
+    client.settled().await;
     prepare(&redis).await;
     assert_eq!(call(&client, Method::PUT, "/v1/keys/put", Some(("If-None-Match", "*"))).await.status, 412);
     redis.freeze();

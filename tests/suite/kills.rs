@@ -29,7 +29,8 @@ async fn caller(
         // Only calls that began and ended while Redis was dead tell how an outage feels.
         if dead_before && dead.load(Ordering::SeqCst) {
             phase.asked += 1;
-            phase.fast += u64::from(answer.outcome() == "not_executed" && answer.elapsed <= Duration::from_millis(10));
+            phase.refused += u64::from(answer.outcome() == "not_executed");
+            phase.fast += u64::from(answer.elapsed <= Duration::from_millis(10));
         }
         done.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
@@ -40,6 +41,7 @@ async fn caller(
 #[derive(Default)]
 struct Phase {
     asked: u64,
+    refused: u64,
     fast: u64,
 }
 
@@ -69,20 +71,20 @@ async fn nothing_acknowledged_is_lost_over_three_kills() {
     let seen = done.load(Ordering::Relaxed);
     eventually(Duration::from_secs(20), async || done.load(Ordering::Relaxed) > seen + 400).await;
     stop.store(true, Ordering::Relaxed);
-    let (mut ledgers, mut asked, mut fast) = (Vec::new(), 0, 0);
+    let (mut ledgers, mut asked, mut refused, mut fast) = (Vec::new(), 0, 0, 0);
     while let Some(ended) = callers.join_next().await {
         let (ledger, phase) = ended.expect("a caller's books are in order");
         ledger.audit(&redis).await;
         asked += phase.asked;
+        refused += phase.refused;
         fast += phase.fast;
         ledgers.push(ledger);
     }
     let totals = totals(&ledgers);
-    println!("{totals:?}, while dead {fast} of {asked} refused within 10 ms");
+    println!("{totals:?}, while dead {refused} of {asked} refused, {fast} answered within 10 ms");
     assert!(totals["acknowledged"] > 400);
     assert!(asked > 400, "the outage was measured");
-    assert!(
-        fast * 100 >= asked * 95,
-        "only {fast} of {asked} answers during the outage were not_executed within 10 ms"
-    );
+    assert_eq!(refused, asked, "whatever was asked while Redis was dead was not executed");
+    // Most of them: a busy machine is late with some, and whoever waits for Redis is late with each.
+    assert!(fast * 2 > asked, "only {fast} of {asked} answers during the outage came within 10 ms");
 }

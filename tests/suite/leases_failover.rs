@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{App, Client, Options, Pair, Redis, Reply, eventually, rounds, seeded};
-use crate::keys::problem;
+use crate::keys::{patient, problem};
 use crate::leases::{Tenure, acquire, audit, release, release_in_the_end, renew, token};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -60,7 +60,7 @@ async fn acquired(client: &Client, lease: &str, owner: &str) -> u64 {
 #[tokio::test]
 async fn a_deposed_holder_never_writes_again() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     let mut random = seeded(31);
     let mut issued = vec![acquired(&client, "jobs", "a").await];
@@ -96,7 +96,7 @@ async fn a_deposed_holder_never_writes_again() {
 #[tokio::test]
 async fn a_token_from_the_future_writes_nothing_and_moves_nothing() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     let first = acquired(&client, "jobs", "a").await;
     for invented in [first + 2 * 86_400_000_000, i64::MAX as u64, u64::MAX] {
@@ -113,7 +113,7 @@ async fn a_token_from_the_future_writes_nothing_and_moves_nothing() {
 #[tokio::test]
 async fn tokens_rise_across_a_failover_that_lost_acknowledged_acquisitions() {
     let pair = Pair::start(32).await;
-    let app = App::with_redis(&pair.door.url()).start().await;
+    let app = patient(&pair.door.url()).start().await;
     let client = app.client();
     let mut issued = Vec::new();
     let mut turn = async |owner: &str| {
@@ -307,7 +307,9 @@ async fn tokens_rise_and_leases_stay_across_kill_nine() {
     let redis = Redis::start(Options::default().durable()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
-    let kept = token(&acquire(&client, "kept", "a", 60_000).await);
+    client.settled().await;
+    // For longer than all rounds of `make chaos` take.
+    let kept = token(&acquire(&client, "kept", "a", 600_000).await);
     let issued = work_through(&app, &redis, 8, async |_| {
         for _ in 0..3 * rounds() {
             let before = redis.command(&["HGET", "collective:lease:busy", "token"]).await.to_string();

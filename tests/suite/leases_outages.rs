@@ -35,6 +35,7 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
     let redis = Redis::start(Options::default().durable()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
+    client.settled().await;
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
     redis.kill9();
     client.until_both_lanes_refuse().await;
@@ -62,8 +63,10 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
 #[tokio::test]
 async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // One worker, whose connections are there before the freeze: what is sent over them is on its way.
+    let app = App::with_redis(&redis.url()).set("server.workers", 1).start().await;
     let client = app.client();
+    client.settled().await;
     assert!(acquire(&client, "warm", "a", 1000).await.is_success());
     redis.freeze();
     let mut unknown = Vec::new();
@@ -78,9 +81,14 @@ async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
     }
     assert!(!unknown.is_empty(), "the first of them were sent");
     client.until_both_lanes_refuse().await;
-    let refused = acquire(&client, "fast", "a", TEN_MINUTES).await;
-    assert_eq!((refused.status, refused.outcome()), (503, "not_executed"));
-    assert!(refused.elapsed < Duration::from_millis(50), "{:?}", refused.elapsed);
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        let refused = acquire(&client, "fast", "a", TEN_MINUTES).await;
+        assert_eq!((refused.status, refused.outcome()), (503, "not_executed"));
+        fastest = fastest.min(refused.elapsed);
+    }
+    // A busy machine is late with some; whoever waits for Redis is late with each.
+    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
     redis.thaw();
     client.until_both_lanes_serve().await;
     for lease in unknown {
@@ -94,6 +102,7 @@ async fn while_redis_is_frozen_leases_fail_closed_and_nothing_is_applied_when_it
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
+    client.settled().await;
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
     redis.freeze();
     client.until_both_lanes_refuse().await;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::{App, Options, Proxy, Redis, eventually};
+use crate::keys::patient;
 
 /// The example of the W3C recommendation.
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -29,7 +30,7 @@ fn lines_about(app: &App, request_id: &str) -> Vec<Value> {
 async fn a_write_of_unknown_outcome_is_one_error_line_with_all_its_facts() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 3);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = patient(&proxy.url()).start().await;
     let client = app.client().with_header("traceparent", TRACEPARENT);
     assert_eq!(client.put_key("warm", "v").await.status, 201);
     proxy.lose_connection_instead_of_reply(1.0);
@@ -55,7 +56,8 @@ async fn a_write_of_unknown_outcome_is_one_error_line_with_all_its_facts() {
 async fn a_read_that_failed_without_harm_is_a_warning_and_a_bad_traceparent_is_ignored() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 3);
-    let app = App::with_redis(&proxy.url()).start().await;
+    // The heartbeat's replies are held as well, and no breaker may open before the read is made.
+    let app = patient(&proxy.url()).start().await;
     assert_eq!(app.client().put_key("warm", "v").await.status, 201);
     proxy.hold_replies_of_everyone();
     let client = app.client().timeout_ms(80).with_header("X-Request-Id", "late-read");
@@ -101,7 +103,7 @@ async fn refusals_of_an_open_breaker_are_told_together_and_none_is_missing() {
 async fn a_success_leaves_no_line_unless_asked_for_and_then_without_its_path() {
     let redis = Redis::start(Options::default()).await;
     for level in ["info", "debug"] {
-        let app = App::with_redis(&redis.url()).set("log.level", level).start().await;
+        let app = patient(&redis.url()).set("log.level", level).start().await;
         let client = app.client().with_header("X-Request-Id", "served");
         for _ in 0..20 {
             assert!(client.put_key("planted-name", "planted-value").await.is_success());

@@ -5,14 +5,21 @@
 
 use std::time::Duration;
 
+use crate::harness::app::Builder;
 use crate::harness::{App, Options, Proxy, Redis, eventually, rounds, seeded};
+use crate::keys::patient;
 use crate::ledger::{Ledger, totals};
+
+/// Where all that fails are connections: an answer that a busy machine is late with opens nothing, and fails nothing.
+fn unhurried(proxy: &Proxy) -> Builder {
+    patient(&proxy.url()).set("breaker.slow_call_after", "2s").set("breaker.stall_after", "2s")
+}
 
 #[tokio::test]
 async fn ten_thousand_increments_through_a_lossy_link_are_told_truly() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 7);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = unhurried(&proxy).start().await;
     assert_eq!(app.client().put_key("lossy", "v").await.status, 201);
     proxy.lose_connection_instead_of_reply(0.1);
     let calls = 2500 * rounds();
@@ -48,7 +55,7 @@ async fn ten_thousand_increments_through_a_lossy_link_are_told_truly() {
 async fn losing_a_tenth_of_connections_opens_no_breaker() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 11);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = unhurried(&proxy).start().await;
     let client = app.client();
     proxy.lose_connection_instead_of_reply(0.1);
     // 100 requests a second, in bursts: a lost connection takes its neighbours' replies with it.
@@ -114,7 +121,7 @@ async fn books_stay_in_order(seed: u64, faults: usize) {
         strike(&redis, &proxy, &mut random).await;
     }
     let client = app.client();
-    eventually(Duration::from_secs(5), async || client.post_command(&["INCR", "after"]).await.status == 200).await;
+    eventually(Duration::from_secs(15), async || client.post_command(&["INCR", "after"]).await.status == 200).await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut ledgers = Vec::new();
     while let Some(ended) = callers.join_next().await {
@@ -170,6 +177,8 @@ async fn attempts_stay_within_the_retry_budget() {
     for _ in 0..100 {
         client.get_key("k").await;
     }
+    // What is saved up by now was earned by those before, and comes on top.
+    let saved = client.metric("collective_retry_budget_tokens", &[]).await.expect("tokens");
     proxy.reset_counts();
     let asked = 2000;
     for chunk in 0..asked / 4 {
@@ -179,10 +188,13 @@ async fn attempts_stay_within_the_retry_budget() {
         }
     }
     let attempts = proxy.count("GET");
-    println!("degraded: {attempts} attempts for {asked} requests, {:?}", proxy.injected());
-    assert!(attempts as f64 <= 1.2 * f64::from(asked), "{attempts} attempts for {asked} requests");
+    println!("degraded: {attempts} attempts for {asked} requests, {saved} saved, {:?}", proxy.injected());
+    let bound = 1.2 * f64::from(asked) + saved;
+    assert!(attempts as f64 <= bound, "{attempts} attempts for {asked} requests, {saved} saved");
     proxy.heal();
 
+    // The losses may have opened it by chance, and the last probe be on its way: it is the freeze that refuses below.
+    client.until_both_lanes_serve().await;
     redis.freeze();
     eventually(Duration::from_secs(3), async || client.get_key("k").await.retry_after.is_some()).await;
     proxy.reset_counts();

@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::described::{Operation, Sent};
 use crate::harness::{Answer, App, Client, Options, Redis};
+use crate::keys::patient;
 
 async fn service() -> (Redis, App) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("server.security_contact", "mailto:security@example.com").start().await;
+    let app = patient(&redis.url()).set("server.security_contact", "mailto:security@example.com").start().await;
     (redis, app)
 }
 

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::harness::{App, Options, Redis, eventually};
+use crate::keys::patient;
 
 /// The state of a TCP socket that takes connections, as `/proc/net/tcp` writes it.
 const LISTEN: &str = "0A";
@@ -58,7 +59,7 @@ fn documented(app: &App) -> BTreeSet<SocketAddr> {
 #[tokio::test]
 async fn the_service_listens_on_its_two_ports_and_on_no_other() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     assert_eq!(open_ports(app.pid()), documented(&app));
     // Whatever it opens when it works, it is not a port; the connections to Redis are there by now.
     let client = app.client();

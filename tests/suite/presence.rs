@@ -64,12 +64,13 @@ async fn whoever_is_silent_too_long_is_gone_by_himself() {
     let (redis, _app, client) = service().await;
     assert_eq!(beat(&client, "lobby/stays", 600).await.status, 204);
     let asked = std::time::Instant::now();
+    // All of them must have come before the first is gone, or there never were so many: on a busy machine that takes seconds.
     for member in 0..250 {
-        assert_eq!(beat(&client, &format!("lobby/{member}"), 1).await.status, 204);
+        assert_eq!(beat(&client, &format!("lobby/{member}"), 5).await.status, 204);
     }
     assert!(beat(&client, "lobby/stays", 600).await.status == 204 && counts(&client, "lobby").await.1 >= 200);
     eventually(SOON, async || counts(&client, "lobby").await.0 == 1).await;
-    assert!(asked.elapsed() >= Duration::from_secs(1));
+    assert!(asked.elapsed() >= Duration::from_secs(5));
     // Their entries are swept a few at a time, and the count is right meanwhile.
     let kept = redis.command(&["ZCARD", "collective:presence:lobby"]).await.integer();
     assert_eq!(beat(&client, "lobby/stays", 600).await.status, 204);

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::harness::{App, Options, Proxy, Redis, Reply, eventually};
+use crate::keys::patient;
 
 #[tokio::test]
 async fn an_open_breaker_refuses_within_milliseconds() {
@@ -14,22 +15,28 @@ async fn an_open_breaker_refuses_within_milliseconds() {
     let client = app.client();
     redis.kill9();
     client.until_both_lanes_refuse().await;
-    let mut times = Vec::new();
+    let stranger = client.without_token();
+    let (mut times, mut plain) = (Vec::new(), Vec::new());
     for turn in 0..200 {
         let answer = if turn % 2 == 0 { client.get_key("k").await } else { client.post_command(&["INCR", "n"]).await };
         assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
         times.push(answer.elapsed);
+        // What any answer takes on this machine now, which has other things to do: this one asks nobody anything.
+        plain.push(stranger.get_key("k").await.elapsed);
     }
     times.sort();
+    plain.sort();
     let (median, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
-    assert!(most < Duration::from_millis(10), "95 of 100 refusals took up to {most:?}, the median {median:?}");
+    let limit = Duration::from_millis(10).max(plain[plain.len() * 95 / 100] * 3);
+    assert!(most < limit, "95 of 100 refusals took up to {most:?}, the median {median:?}, the limit {limit:?}");
 }
 
 #[tokio::test]
 async fn retry_after_is_the_remaining_wait_rounded_up() {
     let redis = Redis::start(Options::default()).await;
+    // Long enough that no probe comes between: with it the wait begins anew.
     let app =
-        App::with_redis(&redis.url()).set("breaker.open_wait", "4s").set("breaker.open_wait_max", "4s").start().await;
+        App::with_redis(&redis.url()).set("breaker.open_wait", "30s").set("breaker.open_wait_max", "30s").start().await;
     let client = app.client();
     redis.kill9();
     client.until_both_lanes_refuse().await;
@@ -43,7 +50,7 @@ async fn retry_after_is_the_remaining_wait_rounded_up() {
         let (before, answer, after) = (wait().await, client.get_key("k").await, wait().await);
         let told = answer.retry_after.expect("a refusal says when to come back");
         assert!((after..=before).contains(&told), "told {told} s between {before} s and {after} s");
-        assert!((1..=5).contains(&told), "{told}");
+        assert!((1..=30).contains(&told), "{told}");
     }
 }
 
@@ -51,18 +58,26 @@ async fn retry_after_is_the_remaining_wait_rounded_up() {
 async fn a_call_ends_at_its_deadline() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let app = App::with_redis(&proxy.url()).start().await;
-    assert_eq!(app.client().put_key("k", "v").await.status, 201);
+    // Nothing but the deadline is to end a call here: by default the silence counts as a stall before the last one is over.
+    let app = patient(&proxy.url()).start().await;
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
     proxy.hold_replies_of_everyone();
-    let hurried = app.client().timeout_ms(120);
-    let read = hurried.get_key("k").await;
-    assert_eq!((read.status, read.outcome()), (504, "not_executed"), "{}", read.text());
-    let write = hurried.post_command(&["INCR", "n"]).await;
-    assert_eq!((write.status, write.outcome()), (504, "unknown"), "{}", write.text());
-    for answer in [read, write] {
-        assert!(answer.elapsed >= Duration::from_millis(115), "too early: {:?}", answer.elapsed);
-        assert!(answer.elapsed < Duration::from_millis(350), "too late: {:?}", answer.elapsed);
+    // The same client and so the same worker, which has its connections: what cannot be sent in time is told otherwise.
+    let hurried = client.timeout_ms(200);
+    let mut soonest = [Duration::MAX; 2];
+    for _ in 0..4 {
+        let read = hurried.get_key("k").await;
+        assert_eq!((read.status, read.outcome()), (504, "not_executed"), "{}", read.text());
+        let write = hurried.post_command(&["INCR", "n"]).await;
+        assert_eq!((write.status, write.outcome()), (504, "unknown"), "{}", write.text());
+        for (soonest, answer) in soonest.iter_mut().zip([read, write]) {
+            assert!(answer.elapsed >= Duration::from_millis(195), "too early: {:?}", answer.elapsed);
+            *soonest = answer.elapsed.min(*soonest);
+        }
     }
+    // A service that ends calls late does so each time; a machine that is busy elsewhere, now and then.
+    assert!(soonest.iter().all(|soonest| *soonest < Duration::from_millis(350)), "too late: {soonest:?}");
 }
 
 #[tokio::test]
@@ -70,7 +85,7 @@ async fn a_full_bulkhead_sheds_at_once() {
     const CALLS: usize = 12;
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let app = App::with_redis(&proxy.url())
+    let app = patient(&proxy.url())
         .set("server.workers", 1)
         .set("redis.connections_per_worker", 1)
         .set("redis.in_flight_per_connection", 2)
@@ -84,19 +99,17 @@ async fn a_full_bulkhead_sheds_at_once() {
         let client = app.client();
         calls.spawn(async move { client.get_key("k").await });
     }
-    let mut shed = Vec::new();
-    while let Some(answer) = calls.join_next().await {
-        let answer = answer.expect("the call ended");
-        if answer.json()["code"] == "overloaded" {
-            assert_eq!((answer.status, answer.outcome()), (503, "not_executed"));
-            assert!(answer.retry_after.is_some());
-            shed.push(answer.elapsed);
-        }
+    // Two are in flight and three wait, up to five seconds; whoever came after them does not wait at all.
+    for _ in 0..CALLS - 2 - 3 {
+        let shed = calls.join_next().await.expect("a call").expect("the call ended");
+        assert_eq!((shed.status, shed.outcome(), &shed.json()["code"]), (503, "not_executed", &"overloaded".into()));
+        assert!(shed.retry_after.is_some());
+        assert!(shed.elapsed < Duration::from_secs(3), "shed after {:?}: that is the queue's wait", shed.elapsed);
     }
-    // Two are in flight and three wait; whoever came after them did not wait at all.
-    shed.sort();
-    let at_once = shed.get(CALLS - 2 - 3 - 1).unwrap_or_else(|| panic!("only {} were shed", shed.len()));
-    assert!(*at_once < Duration::from_millis(200), "shed after {at_once:?}: that is the queue's wait");
+    proxy.release();
+    while let Some(served) = calls.join_next().await {
+        assert_eq!(served.expect("the call ended").status, 200, "who was in flight or waited is served");
+    }
     assert_eq!(app.client().metric("collective_shed_total", &[("reason", "bulkhead_full")]).await, Some(7.0));
 }
 
@@ -118,7 +131,16 @@ async fn an_outcome_stays_unknown_when_later_attempts_find_nobody() {
 
 #[tokio::test]
 async fn acknowledged_writes_survive_kill_nine_of_both() {
-    let mut app = App::builder().start().await;
+    // As `patient`: every write waits for the disk, and one that is sent again for its slowness finds the key there.
+    let mut app = App::builder()
+        .set("attempt.timeout", "5s")
+        .set("requests.timeout", "20s")
+        .set("breaker.slow_call_after", "4s")
+        .set("breaker.stall_after", "20s")
+        .start()
+        .await;
+    // A start waits two seconds for the embedded Redis, and goes on without it.
+    app.client().settled().await;
     for number in 0..50 {
         let answer = app.client().put_key(&format!("kept:{number}"), format!("value {number}")).await;
         assert_eq!(answer.status, 201, "{}", answer.text());

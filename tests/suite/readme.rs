@@ -55,6 +55,8 @@ async fn every_block_of_the_readme_does_what_it_says() {
     let shell = Shell::beside(&app);
     let token = std::fs::read_to_string(shell.directory.join(".collective/root-token")).expect("the token's file");
     let client = Client::new(app.public(), app.operator()).token(token.trim());
+    // A start waits two seconds for the embedded Redis, and goes on without it.
+    client.settled().await;
 
     assert_eq!(shell.paste(store), "hello", "what was stored is read back");
     assert_eq!(shell.paste(count), r#"{"value":1}{"result":"1"}[{"result":"OK"},{"result":2}]"#);
@@ -67,7 +69,7 @@ async fn every_block_of_the_readme_does_what_it_says() {
     assert!(frozen.contains("collective-outcome: not_executed"), "{frozen}");
     assert!(frozen.contains(r#""status":"warn""#), "the status is shown, too: {frozen}");
     let curl = freeze.lines().find(|line| line.starts_with("curl -i")).expect("the block asks for a key");
-    eventually(Duration::from_secs(5), async || shell.paste(curl).starts_with("HTTP/1.1 503")).await;
+    eventually(Duration::from_secs(15), async || shell.paste(curl).starts_with("HTTP/1.1 503")).await;
     let refused = shell.paste(curl);
     for promised in ["HTTP/1.1 503", "retry-after: ", "collective-outcome: not_executed"] {
         assert!(refused.contains(promised), "{promised}: {refused}");
@@ -75,8 +77,8 @@ async fn every_block_of_the_readme_does_what_it_says() {
     assert_eq!(client.probe("/readyz").await.status, 200, "taking every instance away would help nobody");
 
     shell.paste(thaw);
-    eventually(Duration::from_secs(5), async || client.get_key("greeting").await.text() == "hello").await;
-    eventually(Duration::from_secs(5), async || client.put_key("greeting", "hello").await.is_success()).await;
+    eventually(Duration::from_secs(15), async || client.get_key("greeting").await.text() == "hello").await;
+    eventually(Duration::from_secs(15), async || client.put_key("greeting", "hello").await.is_success()).await;
     let held = shell.paste(lease);
     assert!(held.starts_with(r#"{"lease":"nightly","owner":"worker-7","token":"#), "{held}");
     assert!(held.ends_with(r#","held":true,"expires_in_ms":30000}"#), "{held}");

@@ -5,12 +5,13 @@
 
 use serde_json::json;
 
-use crate::harness::{App, Options, Redis};
+use crate::harness::{Options, Redis};
+use crate::keys::patient;
 
 #[tokio::test]
 async fn a_reply_over_the_limit_is_refused_and_its_outcome_told() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     let client = app.client();
     // As JSON: `{"result":"` and `"}` around it.
     let at = "x".repeat((1 << 20) - 13);
@@ -29,7 +30,7 @@ async fn a_reply_over_the_limit_is_refused_and_its_outcome_told() {
 #[tokio::test]
 async fn a_reply_is_measured_as_it_is_written() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     // A zero byte is six bytes of JSON text and a third more than one of base64.
     redis.command(&["SETRANGE", "zero", "199999", "\0"]).await;
     let client = app.client();
@@ -43,7 +44,7 @@ async fn a_reply_is_measured_as_it_is_written() {
 #[tokio::test]
 async fn the_replies_of_a_list_are_bounded_together() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     let client = app.client();
     redis.command(&["SET", "third", &"x".repeat(400_000)]).await;
     let reads = client.pipeline(&[&["GET", "third"], &["GET", "third"], &["GET", "third"], &["PING"]]).await;
@@ -71,7 +72,7 @@ async fn the_replies_of_a_list_are_bounded_together() {
 #[tokio::test]
 async fn what_redis_refuses_keeps_its_word_where_little_room_is_left() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     let client = app.client();
     // As JSON: `[{"result":"` and `"}` around it, and twenty bytes are left.
     redis.command(&["SET", "large", &"x".repeat((1 << 20) - 14 - 20)]).await;
@@ -88,7 +89,7 @@ async fn what_redis_refuses_keeps_its_word_where_little_room_is_left() {
 #[tokio::test]
 async fn a_call_that_only_reads_is_not_said_to_be_executed_whatever_others_of_its_name_do() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("limits.reply", "1MiB").start().await;
+    let app = patient(&redis.url()).set("limits.reply", "1MiB").start().await;
     let client = app.client();
     redis.command(&["RPUSH", "l", &"x".repeat(1 << 20)]).await;
     let sorted = client.post_command(&["SORT", "l", "ALPHA"]).await;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::dialect::refused;
 use crate::harness::{App, Client, Options, Redis};
+use crate::keys::patient;
 use crate::leases::acquire;
 use crate::tokens::digest;
 
@@ -15,7 +16,7 @@ const LIBRARY: &str = "#!lua name=mine\nredis.register_function('mine', function
 
 async fn service() -> (Redis, App, [Client; 2]) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("auth.full_token_sha256", digest(FULL)).start().await;
+    let app = patient(&redis.url()).set("auth.full_token_sha256", digest(FULL)).start().await;
     let root = app.client();
     (redis, app, [root.token(FULL), root])
 }

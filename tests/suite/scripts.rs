@@ -7,6 +7,7 @@ use sha1::{Digest, Sha1};
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Client, Options, Redis};
+use crate::keys::patient;
 
 /// The shape of the official rate limiter's scripts: a fixed window.
 const LIMITER: &str = "#!lua flags=allow-key-locking
@@ -28,7 +29,7 @@ fn name_of(source: &str) -> String {
 
 async fn start() -> (Redis, App, Client) {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     (redis, app, client)
 }
@@ -37,17 +38,17 @@ async fn start() -> (Redis, App, Client) {
 async fn a_limiters_script_runs_by_the_name_its_caller_knows() {
     let (_redis, _app, client) = start().await;
     let name = name_of(LIMITER);
-    let unknown = client.post_command(&["EVALSHA", &name, "1", "limit", "10000", "1"]).await;
+    let unknown = client.post_command(&["EVALSHA", &name, "1", "limit", "600000", "1"]).await;
     assert_eq!((unknown.status, unknown.outcome()), (400, "not_executed"));
     assert_eq!(unknown.json(), json!({"error": "NOSCRIPT No matching script. Please use EVAL."}));
     let loaded = client.post_command(&["SCRIPT", "LOAD", LIMITER]).await;
     assert_eq!(loaded.result(), json!(name), "the caller's own name");
     for turn in 1..=3 {
-        let answer = client.post_command(&["EVALSHA", &name, "1", "limit", "10000", "1"]).await;
+        let answer = client.post_command(&["EVALSHA", &name, "1", "limit", "600000", "1"]).await;
         assert_eq!(answer.result(), json!(turn), "{}", answer.text());
     }
     let upper = name.to_uppercase();
-    assert_eq!(client.post_command(&["EVALSHA", &upper, "1", "limit", "10000", "1"]).await.result(), json!(4));
+    assert_eq!(client.post_command(&["EVALSHA", &upper, "1", "limit", "600000", "1"]).await.result(), json!(4));
     let nothing = name_of("nothing");
     let exists = client.post_command(&["SCRIPT", "EXISTS", &nothing, &name, &nothing]).await;
     assert_eq!(exists.result(), json!([0, 1, 0]));
@@ -57,14 +58,14 @@ async fn a_limiters_script_runs_by_the_name_its_caller_knows() {
 async fn a_script_sent_once_is_known_from_then_on() {
     let (_redis, app, client) = start().await;
     let name = name_of(LIMITER);
-    assert_eq!(client.post_command(&["EVAL", LIMITER, "1", "limit", "10000", "1"]).await.result(), json!(1));
+    assert_eq!(client.post_command(&["EVAL", LIMITER, "1", "limit", "600000", "1"]).await.result(), json!(1));
     // All workers know it, whichever sent it.
     for turn in 2..20 {
         let fresh = Client::new(app.public(), app.operator()).token(ROOT_TOKEN);
-        let answer = fresh.post_command(&["EVALSHA", &name, "1", "limit", "10000", "1"]).await;
+        let answer = fresh.post_command(&["EVALSHA", &name, "1", "limit", "600000", "1"]).await;
         assert_eq!(answer.result(), json!(turn), "{}", answer.text());
     }
-    let by_name = ["EVALSHA", &name, "1", "limit", "10000", "1"];
+    let by_name = ["EVALSHA", &name, "1", "limit", "600000", "1"];
     let list = client.pipeline(&[&by_name, &["EVAL", LIMITER, "1", "limit", "1", "1"]]).await;
     assert_eq!(list.json(), json!([{"result": 20}, {"result": 21}]));
     let transaction = client.multi_exec(&[&["SCRIPT", "LOAD", LIMITER], &by_name]).await;
@@ -74,15 +75,15 @@ async fn a_script_sent_once_is_known_from_then_on() {
 #[tokio::test]
 async fn after_a_restart_the_sdk_is_asked_for_the_text_again() {
     let redis = Redis::start(Options::default()).await;
-    let mut app = App::with_redis(&redis.url()).start().await;
+    let mut app = patient(&redis.url()).start().await;
     let name = name_of(LIMITER);
-    assert_eq!(app.client().post_command(&["EVAL", LIMITER, "1", "limit", "10000", "1"]).await.result(), json!(1));
+    assert_eq!(app.client().post_command(&["EVAL", LIMITER, "1", "limit", "600000", "1"]).await.result(), json!(1));
     app.restart().await;
     let client = app.client();
-    let answer = client.post_command(&["EVALSHA", &name, "1", "limit", "10000", "1"]).await;
+    let answer = client.post_command(&["EVALSHA", &name, "1", "limit", "600000", "1"]).await;
     assert_eq!(answer.json(), json!({"error": "NOSCRIPT No matching script. Please use EVAL."}));
-    assert_eq!(client.post_command(&["EVAL", LIMITER, "1", "limit", "10000", "1"]).await.result(), json!(2));
-    assert_eq!(client.post_command(&["EVALSHA", &name, "1", "limit", "10000", "1"]).await.result(), json!(3));
+    assert_eq!(client.post_command(&["EVAL", LIMITER, "1", "limit", "600000", "1"]).await.result(), json!(2));
+    assert_eq!(client.post_command(&["EVALSHA", &name, "1", "limit", "600000", "1"]).await.result(), json!(3));
 }
 
 #[tokio::test]

@@ -26,10 +26,18 @@ fn with_tokens(builder: Builder) -> Builder {
 
 /// A service with defaults, and a client who takes answers of the last hour.
 async fn service() -> (Redis, App, Client) {
-    let redis = Redis::start(Options::default().durable()).await;
+    let redis = Redis::start(Options::default()).await;
     let app = with_tokens(App::with_redis(&redis.url())).start().await;
-    let client = lenient(&app.client(), 3600);
+    let client = remembered(&app).await;
     (redis, app, client)
+}
+
+/// A client who takes answers of the last hour, once the service writes nothing on its own account any more: an answer on its
+/// way while a write ends is not kept if their keys happen to share a slot, so the migrations would cost one in a thousand.
+async fn remembered(app: &App) -> Client {
+    let client = lenient(&app.client(), 3600);
+    client.settled().await;
+    client
 }
 
 fn lenient(client: &Client, seconds: u64) -> Client {
@@ -260,7 +268,7 @@ async fn a_write_of_unknown_outcome_takes_answers_away_and_one_that_was_not_exec
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 7);
     let app = patient(&proxy.url()).start().await;
-    let client = lenient(&app.client(), 3600);
+    let client = remembered(&app).await;
     let calls: [(&str, &[&str]); 3] =
         [("INCR", &["INCR", "unknown"]), ("SADD", &["SADD", "unknown", "m"]), ("EVAL", &["EVAL", "return 1", "0"])];
     for (name, call) in calls {
@@ -301,15 +309,19 @@ async fn a_write_whose_caller_left_takes_answers_away() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 8);
     let app = patient(&proxy.url()).start().await;
-    let client = lenient(&app.client(), 3600);
+    let client = remembered(&app).await;
     redis.command(&["SET", "k", "old"]).await;
     assert_fresh(&client.get_key("k").await, "remembered");
     proxy.only(&["SET"]);
     proxy.hold_replies_of_everyone();
-    let hurried = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(300)).build().expect("a client");
-    let written = app.client().request(Method::PUT, "/v1/keys/k").body("new").build().expect("a request");
-    assert!(hurried.execute(written).await.is_err_and(|error| error.is_timeout()), "he left");
-    assert_eq!(redis.command(&["GET", "k"]).await, "new");
+    let hurried = app.client();
+    // He leaves when Redis has written and before he is told, however long it takes until then.
+    tokio::select! {
+        answer = hurried.put_key("k", "new") => panic!("he was answered: {}", answer.status),
+        _ = eventually(SOON, async || redis.command(&["GET", "k"]).await == "new") => {}
+    }
+    // His call gives its place back once the service has noticed.
+    client.settled().await;
     proxy.every_command();
     proxy.refuse();
     proxy.cut();
@@ -320,11 +332,12 @@ async fn a_write_whose_caller_left_takes_answers_away() {
 async fn a_read_past_its_deadline_is_told_too_and_says_that_redis_was_asked() {
     let redis = Redis::start(Options::default()).await;
     let app = patient(&redis.url()).start().await;
-    let client = lenient(&app.client(), 3600);
+    let client = remembered(&app).await;
     fill(&redis).await;
     every_read(&client).await;
     redis.freeze();
-    let hurried = client.timeout_ms(60);
+    // Time enough to hand the call over on a busy machine: what was not sent is told otherwise.
+    let hurried = client.timeout_ms(250);
     for (call, answer) in every_read(&hurried).await {
         assert_stale(&answer, call);
         let told = answer.header("cache-status").unwrap_or_default();
@@ -417,7 +430,7 @@ async fn answers_are_bounded_one_by_one_and_in_all_and_can_be_switched_off() {
     let redis = Redis::start(Options::default()).await;
     let builder = App::with_redis(&redis.url());
     let app = builder.set("stale.max_bytes", "16KiB").set("stale.max_value_bytes", "1KiB").start().await;
-    let client = lenient(&app.client(), 3600);
+    let client = remembered(&app).await;
     redis.command(&["MSET", "fits", &"x".repeat(1024), "large", &"x".repeat(1025)]).await;
     for number in 0..40 {
         redis.command(&["SET", &format!("n{number}"), "v"]).await;
@@ -453,7 +466,7 @@ async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
     client.settled().await;
     proxy.only(&["FCALL"]);
     proxy.hold_requests();
-    let keyed = client.idempotency_key("k").timeout_ms(100);
+    let keyed = client.idempotency_key("k").timeout_ms(400);
     problem(&keyed.increment("n", 1).await, 504, "outcome_unknown");
     assert_fresh(&client.get("/v1/counters/n").await, "while it is on its way");
     proxy.release();
@@ -463,6 +476,8 @@ async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
     proxy.refuse();
     proxy.cut();
     assert_refused(&client.get("/v1/counters/n").await, "five was told before six");
+    // A connect refused before and noticed after the door opened would be the third, and open the lanes behind the next look.
+    client.until_both_lanes_refuse().await;
     proxy.accept();
     client.until_both_lanes_serve().await;
     // Once is enough: whoever asks again and again does not empty the memory of all others.
@@ -480,7 +495,7 @@ async fn a_lease_is_told_as_it_was_until_it_is_over_and_a_room_until_somebody_co
         crate::leases::token(&crate::leases::acquire(&client, lease, "a", ttl_ms).await)
     };
     acquire("long", 600_000).await;
-    acquire("short", 1_500).await;
+    acquire("short", 4_000).await;
     let token = acquire("released", 600_000).await;
     for lease in ["long", "short", "released"] {
         assert_fresh(&client.get(&format!("/v1/leases/{lease}")).await, lease);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::harness::{App, Client, Options, Proxy, Redis, eventually};
+use crate::keys::patient;
 
 async fn openings(client: &Client) -> u64 {
     let status = client.status().await;
@@ -17,11 +18,14 @@ async fn openings(client: &Client) -> u64 {
 async fn an_impatient_caller_opens_no_breaker() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 2);
-    let app = App::with_redis(&proxy.url()).start().await;
-    assert_eq!(app.client().put_key("k", "v").await.status, 201);
-    // Every reply comes too late for these callers, and in good time for Redis.
-    proxy.delay(Duration::from_millis(10));
-    let hurried = app.client().timeout_ms(1);
+    // A machine that stands still for a moment is no caller's doing.
+    let app = App::with_redis(&proxy.url()).set("breaker.stall_after", "5s").start().await;
+    // On one connection, whose worker is connected to Redis by then: who waits for that sends nothing in time.
+    let client = app.client();
+    assert_eq!(client.put_key("k", "v").await.status, 201);
+    // Every reply comes too late for these callers, and in good time for Redis. Their time is enough to send.
+    proxy.delay(Duration::from_millis(50));
+    let hurried = client.timeout_ms(5);
     let mut late = 0;
     for turn in 0..300 {
         let answer =
@@ -30,13 +34,13 @@ async fn an_impatient_caller_opens_no_breaker() {
         late += u32::from(answer.status == 504);
     }
     assert!(late > 250, "only {late} of 300 were late");
-    assert_eq!(openings(&app.client()).await, 0);
+    assert_eq!(openings(&client).await, 0);
 }
 
 #[tokio::test]
 async fn callers_mistakes_open_no_breaker() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     redis.command(&["RPUSH", "list", "x"]).await;
     for _ in 0..400 {
@@ -50,7 +54,7 @@ async fn callers_mistakes_open_no_breaker() {
 #[tokio::test]
 async fn a_full_memory_opens_no_breaker() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     assert_eq!(client.put_key("victim", "v").await.status, 201);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -63,14 +67,16 @@ async fn a_full_memory_opens_no_breaker() {
     assert_eq!(client.delete_key("victim").await.status, 204, "the cure is not refused");
 }
 
-/// A Redis with a snapshot that takes about two seconds to load: 4000 keys, half a millisecond each.
+/// A Redis with a snapshot that takes about two seconds to load: 2000 keys, a millisecond each. It hears us between any two of
+/// them, as each is larger than the interval: packed together they would let it hear us a few dozen times in all.
 async fn slow_to_load() -> Redis {
     let options = Options::default()
-        .set("key-load-delay", "500")
+        .set("key-load-delay", "1000")
+        .set("rdbcompression", "no")
         .set("loading-process-events-interval-bytes", "1024")
         .plain("it loads a snapshot, and there only the append-only file is kept");
     let redis = Redis::start(options).await;
-    let script = "for i = 1, 4000 do redis.call('SET', 'k' .. i, string.rep('x', 100)) end";
+    let script = "for i = 1, 2000 do redis.call('SET', 'k' .. i, string.rep('x', 1100)) end";
     redis.command(&["EVAL", script, "0"]).await;
     redis.command(&["SAVE"]).await;
     redis

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::harness::app::Builder;
 use crate::harness::{App, Authority, Client, Options, Proxy, Redis, eventually};
+use crate::keys::patient;
 
 /// For anything that should take milliseconds.
 const SOON: Duration = Duration::from_secs(10);
@@ -34,8 +35,12 @@ async fn refused_because(app: &App, reason: &str) {
     assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
     client.until_both_lanes_refuse().await;
     assert_eq!(client.probe("/readyz").await.status, 200);
-    let told = app.stderr().lines().filter(|line| line.contains(reason)).count();
-    assert_eq!(told, 1, "once in the log: {}", app.stderr());
+    let log = app.stderr();
+    let failures = log.lines().filter(|line| line.contains("cannot connect to Redis") || line.contains(reason));
+    let told: Vec<bool> = failures.map(|line| line.contains(reason)).collect();
+    // Once, and again only after another: a handshake on a busy machine may be too late for the limit of a probe.
+    let repeated = told.windows(2).any(|pair| pair == [true, true]);
+    assert!(told.contains(&true) && !repeated, "once in the log: {log}");
     assert!(!app.log().contains("a-password-9f27c"));
 }
 
@@ -46,7 +51,7 @@ async fn serves(client: &Client) {
 #[tokio::test]
 async fn both_dialects_and_subscriptions_work_over_tls() {
     let (redis, authority) = redis().await;
-    let app = app(&redis, &authority).start().await;
+    let app = patient(&redis.tls_url(NAME)).set("redis.tls.ca_file", authority.file().display()).start().await;
     let client = app.client();
     assert_eq!(client.put_key("k", "v").await.status, 201);
     assert_eq!(client.get_key("k").await.text(), "v");
@@ -174,7 +179,9 @@ async fn freezes_cuts_and_kills_within_tls_are_those_of_a_plain_connection() {
 
     redis.freeze();
     let lost = client.post_command(&["INCR", "n"]).await;
-    assert_eq!((lost.status, lost.outcome()), (504, "unknown"), "{}", lost.text());
+    // Or the heartbeat was first to notice, and it was never sent.
+    let unsent = (lost.status, lost.outcome()) == (503, "not_executed");
+    assert!(unsent || (lost.status, lost.outcome()) == (504, "unknown"), "{}", lost.text());
     client.until_both_lanes_refuse().await;
     let refused = client.get_key("k").await;
     assert_eq!((refused.status, refused.outcome()), (503, "not_executed"), "{}", refused.text());
@@ -182,7 +189,7 @@ async fn freezes_cuts_and_kills_within_tls_are_those_of_a_plain_connection() {
     client.until_both_lanes_serve().await;
     assert_eq!(client.get_key("k").await.status, 200);
     let applied = redis.command(&["GET", "n"]).await;
-    assert!(applied.is_nil() || applied == "1", "unknown is never twice: {applied}");
+    assert!(applied.is_nil() || (applied == "1" && !unsent), "unknown is never twice: {applied}");
 
     proxy.cut();
     let after = client.get_key("k").await;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::harness::described::Operation;
 use crate::harness::{App, Client, Options, Redis};
+use crate::keys::patient;
 
 const FULL: &str = "full-7f3c9e1d2b8a4650917263544a5b6c7d";
 const READER: &str = "reader-0a1b2c3d4e5f60718293a4b5c6d7e8";
@@ -31,7 +32,7 @@ struct House {
 impl House {
     async fn start() -> Self {
         let redis = Redis::start(Options::default()).await;
-        let app = App::with_redis(&redis.url())
+        let app = patient(&redis.url())
             .set("auth.full_token_sha256", format!("{},{}", digest("another-token"), digest(FULL)))
             .set("auth.read_only_token_sha256", digest(READER))
             .start()

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::harness::{App, Client, Options, Proxy, Redis};
+use crate::keys::patient;
 
 #[tokio::test]
 async fn transactions_are_isolated_from_fifty_clients_and_each_other() {
     const TRANSACTIONS: usize = 400;
     const CLIENTS: usize = 50;
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     let done = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..CLIENTS)
@@ -78,7 +79,7 @@ async fn transfer(client: &Client, number: usize) {
 #[tokio::test]
 async fn an_error_at_run_time_is_an_items_own() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let answer = app.client().multi_exec(&[&["SET", "k", "v"], &["INCR", "k"], &["SET", "l", "w"]]).await;
     assert_eq!((answer.status, answer.outcome()), (200, "not_executed"));
     let error = json!({"error": "ERR value is not an integer or out of range"});
@@ -90,7 +91,7 @@ async fn an_error_at_run_time_is_an_items_own() {
 #[tokio::test]
 async fn nested_strings_are_encoded_and_a_plain_ok_is_not() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client().with_header("Upstash-Encoding", "base64");
     let answer = client.multi_exec(&[&["SET", "k", "OK"], &["GET", "k"], &["MGET", "k", "none"]]).await;
     assert_eq!(answer.json(), json!([{"result": "OK"}, {"result": "T0s="}, {"result": ["T0s=", null]}]));
@@ -99,7 +100,7 @@ async fn nested_strings_are_encoded_and_a_plain_ok_is_not() {
 #[tokio::test]
 async fn a_transaction_redis_will_not_queue_is_discarded_with_the_reason() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     for (item, text) in
         [(&["GET"][..], "ERR wrong number of arguments for 'get' command"), (&["NOSUCH", "k"], "ERR unknown command")]
@@ -121,7 +122,7 @@ async fn a_transaction_redis_will_not_queue_is_discarded_with_the_reason() {
 #[tokio::test]
 async fn a_refused_item_discards_the_whole_transaction() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     for (item, text) in [
         (json!(["BLPOP", "l", 0]), "BLPOP"),
@@ -148,7 +149,7 @@ async fn a_refused_item_discards_the_whole_transaction() {
 #[tokio::test]
 async fn an_idempotency_key_is_refused_where_it_cannot_be_honoured() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client().idempotency_key("once");
     let lists = [client.multi_exec(&[&["INCR", "n"]]).await, client.pipeline(&[&["INCR", "n"]]).await];
     let in_path = client.get("/incr/n").await;
@@ -163,7 +164,7 @@ async fn an_idempotency_key_is_refused_where_it_cannot_be_honoured() {
 async fn a_transaction_whose_reply_is_lost_is_unknown_and_never_sent_twice() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = patient(&proxy.url()).start().await;
     let client = app.client();
     assert_eq!(client.multi_exec(&[&["INCR", "n"]]).await.status, 200);
     proxy.only(&["EXEC"]);
@@ -180,7 +181,7 @@ async fn a_transaction_whose_reply_is_lost_is_unknown_and_never_sent_twice() {
 async fn a_transaction_of_reads_is_sent_again_when_its_reply_is_lost() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = patient(&proxy.url()).start().await;
     let client = app.client();
     assert_eq!(client.multi_exec(&[&["SET", "k", "v"]]).await.status, 200);
     proxy.only(&["EXEC"]);
@@ -209,7 +210,7 @@ async fn a_user_who_may_not_begin_a_transaction_is_told_what_became_of_it() {
 #[tokio::test]
 async fn a_full_memory_discards_a_transaction_with_its_reason() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     assert_eq!(client.put_key("victim", "v").await.status, 201);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;

@@ -116,3 +116,26 @@ impl Live {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::Fake;
+
+    #[test]
+    fn a_change_of_a_breaker_is_told_within_a_second() {
+        let view = Fake::new();
+        let live = Live::new(view.clone());
+        let mut viewer = live.hub.join().expect("a place");
+        let mut told = |looks: u32| {
+            live.look(clock::start() + LOOK * looks);
+            viewer.try_recv().ok().map(|event| String::from_utf8_lossy(&event).into_owned())
+        };
+        assert!(told(0).is_some_and(|event| event.contains("\"b0_word\":\"closed\"")));
+        assert_eq!(told(1), None, "nothing has changed");
+        view.set(|facts| facts.breakers[0].state = "open");
+        assert!(told(2).is_some_and(|event| event.contains("\"b0_word\":\"open\"")), "the next look tells of it");
+        assert!((3..10).all(|looks| told(looks).is_none()));
+        assert!(told(10).is_some(), "everything else is told once a second");
+    }
+}

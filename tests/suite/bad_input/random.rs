@@ -9,7 +9,8 @@ use futures_util::{StreamExt, stream};
 
 use super::neighbour::Neighbour;
 use super::wire::{Heard, hear, request, stranger, target_of};
-use crate::harness::{App, Options, Redis, seeded};
+use crate::harness::{Options, Redis, seeded};
+use crate::keys::patient;
 
 const REQUESTS: usize = 2000;
 const AT_ONCE: usize = 16;
@@ -150,7 +151,7 @@ async fn ask(address: SocketAddr, bytes: Vec<u8>) -> Option<String> {
 #[tokio::test]
 async fn two_thousand_random_requests_break_nothing() {
     let redis = Redis::start(Options::default()).await;
-    let builder = App::with_redis(&redis.url()).set("server.body_timeout", "150ms");
+    let builder = patient(&redis.url()).set("server.body_timeout", "150ms");
     let app = builder.set("server.client_request_timeout", "150ms").set("server.keep_alive", "1s").start().await;
     let neighbour = Neighbour::moves_in(&app).await;
     let mut random = seeded(20_261_122);
