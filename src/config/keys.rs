@@ -88,7 +88,7 @@ pub static KEYS: &[Key] = &[
         "Worker threads of the public listener; 0 means one per core.",
         "One per core is what the connections-per-worker design was measured with."),
     key("server.keep_alive", duration(s(1), s(3600)), "75s",
-        "How long an idle connection is kept open.",
+        "How long an idle connection is kept open, give or take half a second.",
         "Longer than the 60 s of common load balancers, so that the balancer closes first and no request meets a closing connection."),
     key("server.client_request_timeout", duration(ms(100), s(300)), "5s",
         "How long a request head may take to arrive.",

@@ -65,14 +65,20 @@ overlay_works() {
         umount "$try/merged"
 }
 
+# Free gibibytes where images and layers go.
+room() { df -Pk "$keep" | awk 'NR == 2 { print int($4 / 1048576) }'; }
+
 # The tools, and settings that touch nothing of the machine's.
 prepare_containers() {
     [ "$(uname -s)" = Linux ] || skip "containers are built on Linux only, this is $(uname -s)"
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
+    # A root that was given neither, as in most containers, can build and start none.
+    unshare --mount true 2>/dev/null || skip "no mount namespace can be made here"
+    [ -w /sys/fs/cgroup ] || [ -w /sys/fs/cgroup/memory ] || skip "no control group can be made here, and no container without one"
     need runc buildah podman
     mkdir -p "$keep/networks"
-    local driver=vfs
-    ! overlay_works || driver=overlay
+    local driver=vfs needed=12
+    ! overlay_works || driver=overlay needed=4
     printf '[storage]\ndriver = "%s"\nrunroot = "%s/run"\ngraphroot = "%s/%s"\n' "$driver" "$keep" "$keep" "$driver" >"$keep/storage.conf"
     # The limits: podman's default for open files is above what an unprivileged machine may grant.
     printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
@@ -82,6 +88,8 @@ prepare_containers() {
     export DISABLE_HC_SYSTEMD=true
     export CONTAINERS_STORAGE_CONF=$keep/storage.conf CONTAINERS_CONF=$keep/containers.conf BUILDAH_ISOLATION=chroot
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
+    have_image "$standalone" || [ "$(room)" -ge "$needed" ] ||
+        skip "building the images takes up to $needed GiB, and $(room) are free"
 }
 
 # The line of the kernel about the root of a process, and whether nothing can be written there.
@@ -124,7 +132,8 @@ base_images() {
 build() {
     local target=$1 tag=$2 revision
     shift 2
-    revision=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || true)
+    # Unknown where this is no work tree, or somebody else's, of which git says nothing.
+    revision=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
     if [ -e "$keep/stand-ins" ]; then
         mkdir -p "${CARGO_HOME:-$HOME/.cargo}/registry"
         set -- "$@" --pull-never \

@@ -22,9 +22,11 @@ export TOKEN
 : >"$work/pages"
 (cd "$place" && exec node test/pages.mjs) >"$work/pages" 2>"$work/pages.err" </dev/null &
 others+=($!)
-within 10 grep -q '^pages ' "$work/pages" || fail "the pages are served"
+within 20 grep -q '^pages ' "$work/pages" || fail "the pages are served"
 read -r _ LISTED OTHER <"$work/pages"
-start_service listed COLLECTIVE_AUTH__ROOT_TOKEN="$TOKEN" COLLECTIVE_CORS__ALLOWED_ORIGINS="https://app.example.com,$LISTED"
+# Longer than a busy machine pauses, short enough for the outage at the end.
+start_service listed COLLECTIVE_AUTH__ROOT_TOKEN="$TOKEN" COLLECTIVE_CORS__ALLOWED_ORIGINS="https://app.example.com,$LISTED" \
+    COLLECTIVE_REQUESTS__TIMEOUT=10s COLLECTIVE_ATTEMPT__TIMEOUT=2s COLLECTIVE_BREAKER__STALL_AFTER=2s
 export LISTED OTHER SERVICE="http://$public" REDIS_PID="$redis"
 start_service off COLLECTIVE_AUTH__ROOT_TOKEN="$TOKEN"
 export SERVICE_OFF="http://$public"

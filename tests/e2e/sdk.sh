@@ -34,7 +34,7 @@ python_suite() {
 }
 
 full=sdk-suite-full-token-0b9e3f6a5c71 read_only=sdk-suite-read-only-token-4d8f21c6
-start_service data COLLECTIVE_AUTH__FULL_TOKEN_SHA256="$(digest "$full")" \
+start_service data "${patient[@]}" COLLECTIVE_AUTH__FULL_TOKEN_SHA256="$(digest "$full")" \
     COLLECTIVE_AUTH__READ_ONLY_TOKEN_SHA256="$(digest "$read_only")"
 export UPSTASH_REDIS_REST_URL="http://$public" UPSTASH_REDIS_REST_TOKEN=$full READ_ONLY_TOKEN=$read_only
 export UPSTASH_DISABLE_TELEMETRY=1
