@@ -99,7 +99,8 @@ pub(super) struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// One attempt. Redis' own error is an answer. Never later than `deadline`, never longer than the attempt timeout for light commands.
+    /// One attempt. Redis' own error is an answer. Never later than `deadline`, never longer than the attempt timeout for light
+    /// commands, but for a moment in which a reply that has arrived is handed over (`watch.rs`).
     pub(super) async fn attempt<C: Cargo>(
         &self,
         cargo: &C,

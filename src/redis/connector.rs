@@ -53,8 +53,8 @@ pub(super) enum ConnectError {
     Tls(Fault),
     Handshake(String),
     TimedOut(Duration),
-    /// The host's name leads nowhere.
-    Unresolved(io::Error),
+    /// The resolver did not say where the host's name leads.
+    Unresolved(Arc<io::Error>),
     /// Where it leads was not known in time, which says nothing of the server.
     LookupTimedOut(Duration),
     /// Not a failure to connect: the pooled connection was found dead or too old at check-out.
@@ -68,7 +68,7 @@ impl fmt::Display for ConnectError {
             Self::Tls(fault) => write!(f, "cannot reach Redis: {}", fault.as_str()),
             Self::Handshake(text) => write!(f, "Redis refused the handshake: {text}"),
             Self::TimedOut(limit) => write!(f, "Redis did not complete the handshake within {limit:?}"),
-            Self::Unresolved(error) => write!(f, "the name of Redis' host leads nowhere: {error}"),
+            Self::Unresolved(error) => write!(f, "the name of Redis' host cannot be looked up: {error}"),
             Self::LookupTimedOut(limit) => write!(f, "the addresses of Redis' host were not known within {limit:?}"),
             Self::Stale => f.write_str("the pooled connection is dead or too old"),
         }
@@ -96,6 +96,11 @@ impl ConnectError {
     /// Whether the server said that it is busy with a script.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Handshake(code) if code == BUSY)
+    }
+
+    /// Whether it is the resolver's failure, of which the server knows nothing.
+    pub(super) fn is_of_the_lookup(&self) -> bool {
+        matches!(self, Self::Unresolved(_) | Self::LookupTimedOut(_))
     }
 
     /// What broke a connection within TLS explains the failure better than that it broke.
@@ -127,16 +132,24 @@ impl From<RedisError> for ConnectError {
     }
 }
 
-/// Connects to one address within `timeout`, once it is known where that is. The connection's driver is spawned on the current runtime; `on_end` is dropped
-/// when the driver has ended, however it ended.
+/// Connects to one address: within `timeout`, from when on it is known where that is. The connection's driver is spawned on the
+/// current runtime; `on_end` is dropped when the driver has ended, however it ended.
 pub(super) async fn connect<G: Send + 'static>(
     address: &Address,
     timeout: Duration,
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
+    within(address, timeout, async |peers| establish(address, peers, on_end).await).await
+}
+
+/// Does `work` with the addresses of the server, within `limit` from when on they are known: looking them up has a time of its own.
+pub(super) async fn within<T>(
+    address: &Address,
+    limit: Duration,
+    work: impl AsyncFnOnce(&[SocketAddr]) -> Result<T, ConnectError>,
+) -> Result<T, ConnectError> {
     let peers = look_up(&address.place).await?;
-    let established = tokio::time::timeout(timeout, establish(address, &peers, on_end)).await;
-    established.map_err(|_| ConnectError::TimedOut(timeout))?
+    tokio::time::timeout(limit, work(&peers)).await.map_err(|_| ConnectError::TimedOut(limit))?
 }
 
 async fn establish<G: Send + 'static>(
@@ -145,7 +158,7 @@ async fn establish<G: Send + 'static>(
     on_end: impl FnOnce(Arc<Link>) -> G,
 ) -> Result<(Connection, Greeting), ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = WatchedStream::new(open(&address.place, peers).await?, traffic.clone());
+    let stream = dial(address, peers, traffic.clone()).await?;
     let fault = stream.fault();
     let established = sign_in(address, stream, traffic, on_end).await;
     established.map_err(|error| error.explained_by(fault))
@@ -174,6 +187,9 @@ async fn sign_in<G: Send + 'static>(
     let link = Arc::new(Link::new(client_id, run, traffic));
     link.driven_by(driver.0.abort_handle());
     let _ = driven.set(link.clone());
+    if driver.0.is_finished() {
+        link.retire();
+    }
     let last_words = on_end(link.clone());
     tokio::spawn(async move {
         let _last_words = last_words;
@@ -184,14 +200,14 @@ async fn sign_in<G: Send + 'static>(
 
 /// Says one command to a server that may have no ear for any other: signs in, selects nothing, asks for no name. Within `timeout`.
 pub(super) async fn say(address: &Address, timeout: Duration, command: &[&str]) -> Result<Value, ConnectError> {
-    let asked = async {
-        let stream = dial(address, Arc::default()).await?;
+    let asked = async |peers: &[SocketAddr]| {
+        let stream = dial(address, peers, Arc::default()).await?;
         let identity = address.identity.clone().set_db(0);
         let (mut handle, driver) = MultiplexedConnection::new_with_config(&identity, stream, unlimited()).await?;
         let _driver = Driver(tokio::spawn(driver));
         Ok(handle.send_packed_command(&words(command)).await?)
     };
-    tokio::time::timeout(timeout, asked).await.map_err(|_| ConnectError::TimedOut(timeout))?
+    within(address, timeout, asked).await
 }
 
 /// Deadlines and limits are ours (`attempt.rs`); the driver's own would run beside them.
@@ -217,10 +233,13 @@ impl Drop for Driver {
     }
 }
 
-/// A watched stream to an address, nothing said on it yet.
-pub(super) async fn dial(address: &Address, traffic: Arc<Traffic>) -> Result<WatchedStream, ConnectError> {
-    let peers = look_up(&address.place).await?;
-    Ok(WatchedStream::new(open(&address.place, &peers).await?, traffic))
+/// A watched stream to a server at one of these addresses, nothing said on it yet.
+pub(super) async fn dial(
+    address: &Address,
+    peers: &[SocketAddr],
+    traffic: Arc<Traffic>,
+) -> Result<WatchedStream, ConnectError> {
+    Ok(WatchedStream::new(open(&address.place, peers).await?, traffic))
 }
 
 /// Where a host is; nothing for a socket in the file system. It has a time of its own, since it says nothing of the server: a prober

@@ -310,8 +310,14 @@ impl Endpoint {
         match error {
             _ if error.is_busy() => self.busy.busy(clock::now()),
             // Whoever is busy may be late as well.
-            ConnectError::TimedOut(_) | ConnectError::LookupTimedOut(_) => {}
+            ConnectError::TimedOut(_) => {}
+            _ if error.is_of_the_lookup() => {}
             _ => self.busy.over(),
+        }
+        if error.is_of_the_lookup() && !self.live_links().is_empty() {
+            // A resolver in trouble says nothing of a server that is being talked to.
+            tracing::debug!(reason, "cannot connect to Redis anew");
+            return error;
         }
         // Once for each reason: connects are repeated several times a second.
         if self.health.lost_because(&reason) {
@@ -319,9 +325,7 @@ impl Endpoint {
         } else {
             tracing::debug!(reason, "connect failed");
         }
-        // A resolver that is slow says nothing of a server that is being talked to.
-        let says_nothing = matches!(error, ConnectError::LookupTimedOut(_)) && !self.live_links().is_empty();
-        if !says_nothing && self.connects.failed() {
+        if self.connects.failed() {
             self.trip_all(Cause::Connect);
         }
         error
@@ -335,33 +339,28 @@ impl Endpoint {
     }
 
     /// One look of the stall detector over all connections (D6). On a stall every connection that is silent itself is given up:
-    /// if it is the link that died and not the server, its replacement will work.
-    pub(super) fn look_for_stall(&self) {
+    /// if it is the link that died and not the server, its replacement will work. Silence before `resumed` was our own.
+    pub(super) fn look_for_stall(&self, resumed: Moment) {
         let links = self.live_links();
         let now = clock::now();
-        self.give_up_the_stuck(&links, now);
+        self.give_up_the_stuck(&links, resumed, now);
         let waits = |link: &&Arc<Link>| link.traffic.activity().unanswered_since.is_some();
         // A heavy command may keep the whole server busy for a while; that is no stall yet.
         let heavy_at_work = links.iter().filter(waits).any(|link| link.is_heavy());
         let stall = StallDetector { threshold: self.stall.threshold * if heavy_at_work { HEAVY_PATIENCE } else { 1 } };
-        let activities = || links.iter().map(|link| link.traffic.activity());
+        let activities = || links.iter().map(|link| link.traffic.activity().since(resumed));
         if !stall.stalled(now, activities()) {
             // Half way there: a question of the keeper's own tells a silent server from a busy worker or a single bad link.
             if (StallDetector { threshold: stall.threshold / 2 }).stalled(now, activities()) {
-                self.suspect();
+                self.suspicion.notify_one();
             }
             return;
         }
         self.trip_all(Cause::Stall);
         self.health.lost_because("no reply");
-        for link in links.iter().filter(|link| silent_for(link, stall.threshold, now)) {
+        for link in links.iter().filter(|link| silent_for(link, resumed, stall.threshold, now)) {
             link.give_up_as_stalled();
         }
-    }
-
-    /// Has the server asked now, and not when the next heartbeat is due.
-    pub(super) fn suspect(&self) {
-        self.suspicion.notify_one();
     }
 
     /// Resolves when the server has been silent long enough to be asked, and short enough to be given the chance to answer.
@@ -370,21 +369,20 @@ impl Endpoint {
     }
 
     /// A connection that stays silent while its worker hears from the server on others is broken alone: it goes, and nothing
-    /// opens. Where the worker hears on none, other threads' news count, too, but later: it may have been kept from reading.
-    fn give_up_the_stuck(&self, links: &[Arc<Link>], now: Moment) {
+    /// opens. Where the worker hears on none, other threads' news count, too, but later: it may have been kept from reading. Not
+    /// for heavy commands, which may take long while others are answered and have their callers' deadlines.
+    fn give_up_the_stuck(&self, links: &[Arc<Link>], resumed: Moment, now: Moment) {
         for link in links {
-            let Some(since) = link.traffic.activity().unanswered_since else { continue };
+            let Some(since) = link.traffic.activity().since(resumed).unanswered_since else { continue };
             let others = || links.iter().filter(|other| !Arc::ptr_eq(other, link));
-            let patience = self.stall.threshold * if link.is_heavy() { STUCK_HEAVY_PATIENCE } else { 1 };
-            let is_heard_of = |other: &Arc<Link>, patience: Duration| {
-                other.traffic.activity().last_read.is_some_and(|read| read > since + patience / 2)
+            let is_silent = |patience: Duration, hears: &dyn Fn(&Arc<Link>) -> bool| {
+                let half_way = since + patience / 2;
+                let news = |other: &Arc<Link>| other.traffic.activity().last_read.is_some_and(|read| read > half_way);
+                now.saturating_since(since) >= patience && others().any(|other| hears(other) && news(other))
             };
-            let alone = silent_for(link, patience, now)
-                && others().any(|other| other.same_owner(link) && is_heard_of(other, patience));
-            let patience = patience * STUCK_WORKER_PATIENCE;
-            let with_its_worker =
-                || silent_for(link, patience, now) && others().any(|other| is_heard_of(other, patience));
-            if alone || with_its_worker() {
+            let patience = self.stall.threshold * if link.is_heavy() { STUCK_HEAVY_PATIENCE } else { 1 };
+            let alone = is_silent(patience, &|other| other.same_owner(link));
+            if alone || !link.is_heavy() && is_silent(patience * STUCK_WORKER_PATIENCE, &|_| true) {
                 tracing::warn!("a connection to Redis is silent while others are answered: it is replaced");
                 link.give_up();
             }
@@ -431,9 +429,10 @@ impl Drop for Obituary {
     }
 }
 
-/// True if a request on `link` has waited for `threshold` and nothing has arrived on it since.
-fn silent_for(link: &Link, threshold: Duration, now: Moment) -> bool {
-    link.traffic.activity().unanswered_since.is_some_and(|since| now.saturating_since(since) >= threshold)
+/// True if a request on `link` has waited for `threshold` since `resumed` and nothing has arrived on it since.
+fn silent_for(link: &Link, resumed: Moment, threshold: Duration, now: Moment) -> bool {
+    let waits = link.traffic.activity().since(resumed).unanswered_since;
+    waits.is_some_and(|since| now.saturating_since(since) >= threshold)
 }
 
 /// A poisoned lock only says that a thread panicked between two pushes to a list; the list is whole.

@@ -19,7 +19,7 @@ use super::error::{Meaning, meaning};
 use super::instances;
 use crate::resilience::Moment;
 use crate::resilience::breaker::{Probing, Progress};
-use crate::resilience::detectors::{PauseDetector, Silence};
+use crate::resilience::detectors::PauseDetector;
 use crate::telemetry::clock;
 
 /// How often the stall detector looks: fine against its 400 ms threshold, free against anything else.
@@ -67,15 +67,11 @@ impl Keeper {
     async fn watch_for_stalls(&self) {
         let mut look = tokio::time::interval(STALL_LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut pauses = PauseDetector::new(self.endpoint.settings.stall_after / 2, clock::now());
+        let threshold = (self.endpoint.settings.stall_after / 2).max(STALL_LOOK * 5);
+        let mut pauses = PauseDetector::new(threshold, clock::now());
         loop {
             look.tick().await;
-            match pauses.look(clock::now()) {
-                Silence::TheServers => self.endpoint.look_for_stall(),
-                // The answer to the heartbeat's question, or its absence, tells whose silence it was.
-                Silence::OursUntilNow => self.endpoint.suspect(),
-                Silence::OursOfLate => {}
-            }
+            self.endpoint.look_for_stall(pauses.look(clock::now()));
         }
     }
 

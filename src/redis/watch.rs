@@ -48,6 +48,8 @@ pub(super) struct Watch<'a> {
     due: Moment,
     limit: Duration,
     cut_by_caller: bool,
+    /// Whether this process was paused meanwhile.
+    paused: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -66,7 +68,7 @@ impl<'a> Watch<'a> {
         let cut_by_caller = remaining < settings.attempt_timeout;
         let bytes_before = traffic.bytes_read();
         let due = sent_at + slow_after.unwrap_or(limit);
-        Self { admission, traffic, bytes_before, heavy, slow_after, sent_at, due, limit, cut_by_caller }
+        Self { admission, traffic, bytes_before, heavy, slow_after, sent_at, due, limit, cut_by_caller, paused: false }
     }
 
     /// Waits until the reply is there or a bound is reached.
@@ -92,7 +94,7 @@ impl<'a> Watch<'a> {
                 result = reply.as_mut() => return Waited::Reply(result),
                 () = timer.as_mut() => match self.slow_after.take() {
                     Some(after) => {
-                        self.mark_slow(after);
+                        self.slow_by_now(after);
                         let end = timer.deadline() + self.limit.saturating_sub(after);
                         timer.as_mut().reset(end);
                     }
@@ -112,9 +114,9 @@ impl<'a> Watch<'a> {
         self.heavy || self.overslept(now) || self.traffic.bytes_read() - self.bytes_before >= LONG_TRANSFER
     }
 
-    /// Whether the next timer should have fired long ago: a thread that runs marks a slow call in time.
+    /// Whether this process was paused meanwhile: a thread that runs hears its timers in time.
     fn overslept(&self, now: Moment) -> bool {
-        now.saturating_since(self.due) > OVERSLEPT
+        self.paused || now.saturating_since(self.due) > OVERSLEPT
     }
 
     /// Tells the breaker how the call ended.
@@ -124,8 +126,11 @@ impl<'a> Watch<'a> {
         admission.finish(verdict, now);
     }
 
-    fn mark_slow(&mut self, after: Duration) {
-        if !self.excused(clock::now()) {
+    /// The first of the two bounds is reached; the timer is set to the second.
+    fn slow_by_now(&mut self, after: Duration) {
+        let now = clock::now();
+        self.paused = self.overslept(now);
+        if !self.excused(now) {
             self.admission.slow(self.sent_at + after);
         }
         self.due = self.sent_at + self.limit;

@@ -58,6 +58,13 @@ pub struct Activity {
     pub last_read: Option<Moment>,
 }
 
+impl Activity {
+    /// The same with all waiting counted from `moment` on.
+    pub fn since(self, moment: Moment) -> Self {
+        Self { unanswered_since: self.unanswered_since.map(|since| since.max(moment)), ..self }
+    }
+}
+
 /// Recognises an endpoint that took requests and fell silent.
 #[derive(Copy, Clone, Debug)]
 pub struct StallDetector {
@@ -84,42 +91,28 @@ impl StallDetector {
 /// Recognises that we were paused ourselves: stopped, or left without a processor, or the whole machine was.
 ///
 /// What came meanwhile lies unread in our own sockets, and what was sent before may not have been read by the server either,
-/// which was perhaps paused with us. Both need a while to be run again.
+/// which was perhaps paused with us. So silence counts from then on.
 #[derive(Debug)]
 pub struct PauseDetector {
-    /// A look that comes so late tells of a pause, and so long after it silence proves nothing.
+    /// A look that comes so late tells of a pause.
     threshold: Duration,
     last: Moment,
-    resumed: Option<Moment>,
-}
-
-/// What silence proves at a look.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// The server is silent.
-    TheServers,
-    /// Nothing: we were paused until just now.
-    OursUntilNow,
-    /// Nothing yet: we were paused a moment ago.
-    OursOfLate,
+    resumed: Moment,
 }
 
 impl PauseDetector {
     /// A detector that is asked more often than each `threshold`, for the first time after `now`.
     pub fn new(threshold: Duration, now: Moment) -> Self {
-        Self { threshold, last: now, resumed: None }
+        Self { threshold, last: now, resumed: now }
     }
 
-    /// One look.
-    pub fn look(&mut self, now: Moment) -> Silence {
-        let late = now.saturating_since(self.last) > self.threshold;
-        self.last = now;
-        if late {
-            self.resumed = Some(now);
-            return Silence::OursUntilNow;
+    /// One look: since when we have run without a pause.
+    pub fn look(&mut self, now: Moment) -> Moment {
+        if now.saturating_since(self.last) > self.threshold {
+            self.resumed = now;
         }
-        self.resumed = self.resumed.filter(|resumed| now.saturating_since(*resumed) < self.threshold);
-        if self.resumed.is_some() { Silence::OursOfLate } else { Silence::TheServers }
+        self.last = now;
+        self.resumed
     }
 }
 
@@ -256,23 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_of_our_own_silence_proves_nothing_for_a_while() {
+    fn silence_counts_from_the_end_of_a_pause_of_our_own() {
         let mut pauses = PauseDetector::new(Duration::from_millis(200), at(1_000));
-        let looks = [
-            (1_020, Silence::TheServers),
-            (1_220, Silence::TheServers),
-            (1_421, Silence::OursUntilNow),
-            (1_441, Silence::OursOfLate),
-            (1_620, Silence::OursOfLate),
-            (1_621, Silence::TheServers),
-            (1_900, Silence::OursUntilNow),
-            (2_000, Silence::OursOfLate),
-            (2_900, Silence::OursUntilNow),
-            (3_100, Silence::TheServers),
-        ];
-        for (millis, proves) in looks {
-            assert_eq!(pauses.look(at(millis)), proves, "{millis}");
+        for (now, resumed) in [(1_020, 1_000), (1_220, 1_000), (1_421, 1_421), (1_621, 1_421), (1_822, 1_822)] {
+            assert_eq!(pauses.look(at(now)), at(resumed), "{now}");
         }
+        let waits = |now| stalled(now, &[connection(Some(1_000), Some(900)).since(at(1_822))]);
+        assert!(!waits(2_221) && waits(2_222));
+        assert!(
+            stalled(2_400, &[connection(Some(2_000), None).since(at(1_822))]),
+            "what was sent later waits from then on"
+        );
     }
 
     #[test]

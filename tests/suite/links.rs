@@ -137,7 +137,8 @@ async fn a_pause_of_our_own_blames_nobody() {
     let pid = rustix::process::Pid::from_raw(app.pid() as i32).expect("a process");
     // Long enough for every call of a round to be on its way when the process stops, and answered when it goes on.
     proxy.delay(Duration::from_millis(100));
-    for _ in 0..3 {
+    // Until between the moment from which a call is slow and the end of its attempt, and until long after that.
+    for pause in [275, 275, 300, 700] {
         proxy.reset_counts();
         let calls = tokio::spawn({
             let client = client.clone();
@@ -145,7 +146,7 @@ async fn a_pause_of_our_own_blames_nobody() {
         });
         eventually(Duration::from_secs(5), async || proxy.count("GET") >= 20).await;
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stopped");
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("continued");
         for answer in calls.await.expect("answers") {
             assert_eq!(answer.status, 404, "{}", answer.text());

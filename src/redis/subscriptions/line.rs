@@ -5,6 +5,7 @@
 //! others do. Limits: Publish/Subscribe knows no logical databases, so none is selected.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,14 +29,14 @@ pub(in super::super) struct Line {
     link: Arc<Link>,
 }
 
-/// Connects and signs in within `timeout`.
+/// Connects and signs in within `timeout`, from when on it is known where the server is.
 pub(in super::super) async fn connect(address: &Address, timeout: Duration) -> Result<Line, ConnectError> {
-    tokio::time::timeout(timeout, establish(address)).await.map_err(|_| ConnectError::TimedOut(timeout))?
+    connector::within(address, timeout, async |peers| establish(address, peers).await).await
 }
 
-async fn establish(address: &Address) -> Result<Line, ConnectError> {
+async fn establish(address: &Address, peers: &[SocketAddr]) -> Result<Line, ConnectError> {
     let traffic = Arc::new(Traffic::default());
-    let stream = connector::dial(address, traffic.clone()).await?;
+    let stream = connector::dial(address, peers, traffic.clone()).await?;
     let fault = stream.fault();
     let established = sign_in(address, stream, traffic).await;
     established.map_err(|error| error.explained_by(fault))
