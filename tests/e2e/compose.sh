@@ -42,7 +42,7 @@ prepare_containers
 if [ -z "${COLLECTIVE_COMPOSE_INSIDE:-}" ]; then
     # podman makes bridges with ip and iptables.
     need redis curl podman-compose prometheus iptables ip
-    unshare --net --mount ip link set lo up 2>/dev/null || skip "no network namespace can be made here"
+    networks_work || skip "no network namespace with a bridge and firewall rules can be made here"
     images_of_this_checkout
     arrive "$redis_image" || redis_stand_in
     arrive "$prometheus_image" || { base_images && prometheus_stand_in; }
@@ -70,7 +70,7 @@ token=$(cat "$SECRETS/root-token")
 # What a run left behind that was killed.
 take_down
 # Redis waits for the disk at every write, and would wait for the images that were built just now as well.
-sync
+sync -f "$keep" 2>/dev/null || true
 compose up --detach --no-build collective redis prometheus || fail "compose comes up" "$(tail -n 20 "$work/compose.log")"
 container() { podman ps --all --format '{{.Names}}' | grep -E "^${project}[_-]$1[_-]1$"; }
 # address SERVICE NETWORK
@@ -115,11 +115,16 @@ written() { curl --silent --fail --max-time 2 --output /dev/null --header "Autho
 within 20 written || fail "the service serves again after a restart" "$(logs collective)"
 podman restart --time 20 "$(container redis)" >/dev/null
 reads() { [ "$(kept)" = yes ]; }
+# Redis itself, asked where it is and not by name, as the user it knows.
+remembers() {
+    [ "$(REDISCLI_AUTH=$(cat "$SECRETS/redis-password") redis-cli --user collective -h "$(address redis back)" GET kept 2>/dev/null)" = yes ]
+}
+runs() { [ "$(podman inspect --format '{{.State.Running}}' "$(container "$1")")" = true ]; }
 # Whether one of the name servers that podman gave the service knows where Redis is now. They are none of ours: aardvark-dns 1.4
 # ends when it is told of one change while the next is being written.
 resolves() {
     nsenter --target "$(podman inspect --format '{{.State.Pid}}' "$(container collective)")" --net python3 - \
-        "$(podman inspect --format '{{.ResolvConfPath}}' "$(container collective)")" <<'PYTHON'
+        "$(podman inspect --format '{{.ResolvConfPath}}' "$(container collective)")" "$(address redis back)" <<'PYTHON'
 import socket, sys
 question = b"\x07\x07\1\0\0\1\0\0\0\0\0\0\5redis\0\0\1\0\1"  # the address of redis
 for line in open(sys.argv[1]):
@@ -133,12 +138,17 @@ for line in open(sys.argv[1]):
             answer = asked.recv(512)
         except OSError:
             continue
-    if answer[:2] == question[:2] and answer[3] % 16 == 0 and answer[7] > 0:
+    if answer[:2] == question[:2] and answer[3] % 16 == 0 and socket.inet_aton(sys.argv[2]) in answer:
         sys.exit(0)
 sys.exit(1)
 PYTHON
 }
 if ! within 60 reads; then
+    # Only podman's name server is excused: not a service or a Redis that ended, nor one that forgot.
+    for service in collective redis; do
+        runs "$service" || fail "after a restart of Redis $service runs" "$(logs "$service")"
+    done
+    within 10 remembers || fail "what was written outlives a restart of Redis" "$(logs redis)"
     within 10 resolves || skip "podman's name server does not know Redis after its restart ($passed other checks passed)"
     fail "what was written outlives a restart of Redis" "$(kept)" "$(logs redis)" "$(logs collective)"
 fi

@@ -65,6 +65,20 @@ overlay_works() {
         umount "$try/merged"
 }
 
+# Whether control groups can be made that count memory and processes, as podman makes them. In the second version none can below a
+# topmost group with processes in it, which is what a container usually sees, a privileged one, too.
+groups_work() {
+    local top=/sys/fs/cgroup
+    [ -e "$top/cgroup.controllers" ] || { [ -w "$top" ] || [ -w "$top/memory" ]; return; }
+    (echo '+memory +pids' >"$top/cgroup.subtree_control") 2>/dev/null
+}
+
+# Whether a network of its own can be made with what podman puts into one: a bridge, pairs of devices, rules of the firewall.
+networks_work() {
+    unshare --net --mount sh -c 'ip link set lo up && ip link add try type bridge && ip link add try0 type veth peer name try1 &&
+        iptables -t nat -n -L' >/dev/null 2>&1
+}
+
 # Free gibibytes where images and layers go.
 room() { df -Pk "$keep" | awk 'NR == 2 { print int($4 / 1048576) }'; }
 
@@ -74,7 +88,7 @@ prepare_containers() {
     [ "$(id -u)" -eq 0 ] || skip "building in a chroot without a daemon needs root"
     # A root that was given neither, as in most containers, can build and start none.
     unshare --mount true 2>/dev/null || skip "no mount namespace can be made here"
-    [ -w /sys/fs/cgroup ] || [ -w /sys/fs/cgroup/memory ] || skip "no control group can be made here, and no container without one"
+    groups_work || skip "no control group can be made here, and no container without one"
     need runc buildah podman
     mkdir -p "$keep/networks"
     local driver=vfs needed=12

@@ -124,6 +124,9 @@ ok "it runs as 65532, without a capability, without a way to one, on a read-only
 ok "the smoke suite passes in the container"
 within 10 healthy collective-e2e || fail "the health check passes while it serves"
 kill -STOP "$redis"
+# Before that the check would pass whatever it asks.
+frozen() { curl --silent --max-time 2 "http://127.0.0.1:$ops/status" | grep -q '^{"status":"warn"'; }
+within 20 frozen || fail "it notices that Redis is frozen" "$(podman logs --tail 20 collective-e2e 2>&1)"
 within 10 healthy collective-e2e || fail "the health check passes while Redis is frozen"
 kill -CONT "$redis"
 ok "the health check passes while it serves, and while Redis is frozen"

@@ -8,6 +8,8 @@
 # Limits: every wait is bounded; only processes started here are ended, by their id.
 set -euo pipefail
 export LC_ALL=C
+# Of the scripts that build images; the program knows no such variables.
+unset COLLECTIVE_IMAGE_PROFILE COLLECTIVE_DEBIAN_MIRROR COLLECTIVE_CONTAINERS
 
 binary=$(realpath "${1:?usage: tests/e2e/run.sh BINARY}")
 # Not below $TMPDIR: a unix socket's path may have 107 bytes at most.
@@ -80,8 +82,9 @@ expect() {
 
 starts() {
     : >"$work/out"
-    # Redis waits for the disk at every write, and would wait for all that was built just now as well.
-    sync
+    # Redis waits for the disk at every write, and would wait for all that was built just now as well. Only that disk: others may be
+    # of a network that is gone, and nothing ends who waits for those.
+    sync -f "$work" 2>/dev/null || true
     COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/data" \
         "$binary" serve >"$work/out" 2>>"$work/err" </dev/null &
     gateway=$!

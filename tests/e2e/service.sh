@@ -128,9 +128,11 @@ launch() {
     local name=${1:-data} line
     [ $# -eq 0 ] || shift
     : >"$work/$name.out"
-    # Redis waits for the disk at every write, and would wait for all that was built and installed just now as well.
-    sync
-    env COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/$name" "$@" \
+    # Redis waits for the disk at every write, and would wait for all that was built and installed just now as well. Only that disk:
+    # others may be of a network that is gone, and nothing ends who waits for those.
+    sync -f "$work" 2>/dev/null || true
+    env -u COLLECTIVE_IMAGE_PROFILE -u COLLECTIVE_DEBIAN_MIRROR -u COLLECTIVE_CONTAINERS \
+        COLLECTIVE_SERVER__BIND=127.0.0.1:0 COLLECTIVE_OPS__BIND=127.0.0.1:0 COLLECTIVE_DATA_DIR="$work/$name" "$@" \
         "$binary" serve >"$work/$name.out" 2>"$work/$name.err" </dev/null &
     gateway=$!
     gateways+=("$gateway")
@@ -151,9 +153,10 @@ start_service() {
     token=$(cat "$work/$name/root-token" 2>/dev/null) || true # there is none where the script brought one
 }
 
-# An installation that failed because nobody could be reached, or nothing is made for this machine, is no fault of ours; any other is.
+# An installation that failed because nobody could be reached, or nothing is made for this machine, is no fault of ours; any other is:
+# above all a package that is not the one of the lock file, whatever had to be asked twice before.
 unreachable() {
-    grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|EAI_AGAIN|ERR_SOCKET_TIMEOUT|NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProtocolError|ProxyError|Network is unreachable|No matching distribution found' "$1"
+    ! grep -qE 'DO NOT MATCH THE HASHES|EINTEGRITY' "$1" && grep -qE 'ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|EAI_AGAIN|ERR_SOCKET_TIMEOUT|NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProtocolError|ProxyError|code E50[234]|too many 50[234] error responses|Network is unreachable|No matching distribution found' "$1"
 }
 
 # install_once WHAT LOCK COMMAND...: runs it in $place, once for each content of the lock file. Fails with `skipped:` said when

@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 prepare_containers
 if [ -z "${COLLECTIVE_STANDALONE_INSIDE:-}" ]; then
     need curl iptables ip
-    unshare --net --mount ip link set lo up 2>/dev/null || skip "no network namespace can be made here, the standalone image was not started"
+    networks_work || skip "no network namespace with a bridge and firewall rules can be made here, the standalone image was not started"
     base_images
     build standalone "$standalone" || fail "the standalone image is built"
     # Nothing in there is reached by a proxy.
@@ -34,7 +34,7 @@ trap cleanup EXIT
 # run ARGUMENTS...: the image; sets `container`.
 run() {
     # Redis waits for the disk at every write, and would wait for the images that were built just now as well.
-    sync
+    sync -f "$keep" 2>/dev/null || true
     container=$(podman run -d -p 8080:8080 "$@" "$standalone") || fail "the standalone image runs: -p 8080:8080 $*"
     containers+=("$container")
     within 20 says || fail "it says what to paste" "$(printed | tail -n 20)"
