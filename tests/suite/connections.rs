@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::app::ROOT_TOKEN;
-use crate::harness::{App, Options, Redis, eventually, raw_http};
+use crate::harness::{App, Client, Options, Redis, eventually, raw_http};
 use crate::keys::patient;
 
 /// Longest wait for a single answer.
@@ -150,14 +150,24 @@ async fn a_flood_of_connections_costs_those_who_are_in_nothing() {
         .set("limits.connections_per_address", 8)
         .start()
         .await;
+    let client = app.client();
     let mut guest = Raw::to(app.public()).await;
-    let calm = guest.usual_wait().await;
+    let mut calm: Vec<Duration> = guest.waits(&client).await.into_iter().map(|(wait, _)| wait).collect();
+    calm.sort_unstable();
+    // By far more than nine in ten take without a flood.
+    let long = calm[89] + Duration::from_millis(100);
     let mut flood = Vec::new();
     for _ in 0..400 {
         flood.push(Raw::to(app.public()).await);
     }
-    let flooded = guest.usual_wait().await;
-    assert!(flooded < calm + Duration::from_millis(100), "{flooded:?} in the flood, {calm:?} before it");
+    // A flood may well cost a few long waits and leave the others alone, so they are counted. A machine that pauses delays
+    // some, too, but also what is asked of the operators' thread.
+    let (mut slow, mut held_up) = (0, 0);
+    for (wait, round_trip) in guest.waits(&client).await {
+        slow += usize::from(wait > long);
+        held_up += usize::from(round_trip > long);
+    }
+    assert!(slow <= (5 + 2 * held_up).min(10), "{slow} of 100 waits, {held_up} round trips took more than {long:?}");
     // Nobody hangs: all of the flood but those with a place have been told or closed.
     for raw in flood.iter_mut().skip(8) {
         let mut bytes = Vec::new();
@@ -169,12 +179,15 @@ async fn a_flood_of_connections_costs_those_who_are_in_nothing() {
 #[tokio::test]
 async fn an_early_413_is_read_by_a_client_that_is_still_writing() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // A client whom a busy machine keeps from writing is waited for all the same.
+    let app = App::with_redis(&redis.url()).set("server.client_disconnect_timeout", "10s").start().await;
     for _ in 0..3 {
         let body = "x".repeat(20 << 20);
         let request = post(&format!("Content-Length: {}", body.len()), &body);
         let mut raw = Raw::to(app.public()).await;
         raw.send(request).await;
+        // That was all: nobody need wait for more.
+        raw.0.shutdown().await.expect("still connected");
         let answer = raw.rest().await;
         assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
@@ -280,16 +293,15 @@ async fn the_limits_of_a_head_are_exact() {
 }
 
 impl Raw {
-    /// What nine in ten of a hundred answers take at most: a machine that pauses delays a few, a flood that costs anything all.
-    async fn usual_wait(&mut self) -> Duration {
+    /// How long each of a hundred answers takes, and behind it the service to say that it runs.
+    async fn waits(&mut self, client: &Client) -> Vec<(Duration, Duration)> {
         let mut waits = Vec::new();
         for _ in 0..100 {
             let asked = Instant::now();
             self.get().await.expect("served");
-            waits.push(asked.elapsed());
+            waits.push((asked.elapsed(), client.round_trip().await));
         }
-        waits.sort_unstable();
-        waits[89]
+        waits
     }
 
     async fn send_and_head(mut self, bytes: &str) -> String {
@@ -316,16 +328,25 @@ async fn a_silent_or_a_partial_head_gets_408_in_time() {
     let mut known = Raw::to(app.public()).await;
     known.get().await.expect("served");
     timed(Instant::now(), known, "GET / HT").await;
-    // A byte now and then buys no time.
+    // A byte now and then buys no time. This head has no end: one that has is sent within five seconds, let live or not.
     let mut dripping = Raw::to(app.public()).await;
-    let begun = Instant::now();
-    for byte in get("k").bytes() {
-        if dripping.0.write_all(&[byte]).await.is_err() || begun.elapsed() > Duration::from_secs(5) {
-            break;
+    let (mut answer, mut head) = dripping.0.split();
+    let drip = async {
+        let _ = head.write_all(b"GET / HTTP/1.1\r\nx: ").await;
+        while head.write_all(b"y").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Closed: what was said before is still to be read.
+        std::future::pending::<()>().await;
+    };
+    let mut told = [0; 12];
+    tokio::select! {
+        biased;
+        read = answer.read_exact(&mut told) => assert_eq!(read.expect("an answer"), 12),
+        () = drip => {}
+        () = tokio::time::sleep(Duration::from_secs(5)) => {}
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "a dripping head was let live");
+    assert_eq!(&told, b"HTTP/1.1 408", "a dripping head was let live");
 }
 
 #[tokio::test]
@@ -355,9 +376,9 @@ async fn an_idle_connection_ends_after_keep_alive() {
     raw.get().await.expect("served");
     assert_eq!(raw.rest().await, "");
     // The framework takes the time from a clock that it reads twice a second: it may be half a second early, and more where its
-    // thread has paused.
+    // thread has paused. A time of its own, which it has for whoever sets none, is five seconds, so 4.5 at the earliest.
     let elapsed = begun.elapsed();
-    assert!((1000..6000).contains(&elapsed.as_millis()), "{elapsed:?}");
+    assert!((1000..4400).contains(&elapsed.as_millis()), "{elapsed:?}");
 }
 
 #[tokio::test]

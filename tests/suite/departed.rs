@@ -184,7 +184,7 @@ async fn two_hundred_callers_who_leave_a_frozen_redis_are_not_sent_after_it_thaw
     let app = App::with_redis(&proxy.url()).start().await;
     app.client().settled().await;
     let client = app.client();
-    assert!(client.put_key("warm", "v").await.is_success());
+    eventually(PATIENCE, async || client.put_key("warm", "v").await.is_success()).await;
     redis.freeze();
     let callers = callers(&app, |_| r#"["INCR","n"]"#.to_owned()).await;
     leave(&client, callers).await;

@@ -125,7 +125,8 @@ async fn a_drain_finishes_what_was_admitted() {
     let status = app.exited().await;
     let took = signal.elapsed();
     assert_eq!(status.code(), Some(0));
-    assert!(took < Duration::from_secs(12), "the drain took {took:?}");
+    // Two seconds and a quarter, and what a busy machine adds.
+    assert!(took < Duration::from_secs(8), "the drain took {took:?}");
     for mut stream in idle {
         let ended = stream.read(&mut [0]).await;
         assert!(matches!(ended, Ok(0)), "an idle connection ended with {ended:?}");

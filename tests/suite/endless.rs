@@ -40,7 +40,7 @@ async fn a_script_without_end_is_ended_and_everyone_is_served_again() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
-    assert!(client.put_key("k", "v").await.is_success());
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     let run = redis.info("server").await["run_id"].clone();
     outage(&client, &["EVAL", "while true do end", "0"]).await;
     is_over(&client).await;
@@ -53,7 +53,7 @@ async fn a_function_without_end_is_ended_too_and_so_is_the_next() {
     let redis = Redis::start(Options::default().set("busy-reply-threshold", "200")).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
-    assert!(client.put_key("k", "v").await.is_success());
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     let load = &["FUNCTION", "LOAD", "REPLACE", LIBRARY];
     eventually(SOON, async || client.post_command(load).await.status == 200).await;
     for turn in 1..=2 {
@@ -68,7 +68,7 @@ async fn a_script_that_wrote_cannot_be_ended_and_the_log_says_so_once() {
     let redis = Redis::start(Options::default().set("busy-reply-threshold", "200")).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client();
-    assert!(client.put_key("k", "v").await.is_success());
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     outage(&client, &["EVAL", "redis.call('SET', KEYS[1], 'x') while true do end", "1", "w"]).await;
     eventually(SOON, async || app.log().contains("SHUTDOWN NOSAVE")).await;
     redis.kill9();
@@ -88,10 +88,15 @@ async fn a_slow_script_that_ends_by_itself_is_left_alone() {
     let redis = Redis::start(Options::default().set("busy-reply-threshold", "100")).await;
     let app = App::with_redis(&redis.url()).start().await;
     let client = app.client().timeout_ms(20_000);
-    assert!(client.put_key("k", "v").await.is_success());
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     let slow = "local t = redis.call('TIME') local now repeat now = redis.call('TIME') until now[1] - t[1] + (now[2] - t[2]) / 1000000 > 1 \
                 return redis.call('SET', KEYS[1], 'done')";
-    let _ = client.post_command(&["EVAL", slow, "1", "slow"]).await;
+    eventually(SOON, async || {
+        let answer = client.post_command(&["EVAL", slow, "1", "slow"]).await;
+        // What was refused has not run, and would be waited for in vain.
+        (answer.status, answer.outcome()) != (503, "not_executed")
+    })
+    .await;
     eventually(SOON, async || client.get_key("slow").await.text() == "done").await;
     assert_eq!(ended(&app), 0, "{}", app.log());
 }

@@ -141,8 +141,10 @@ async fn refusals_are_fast_and_honest(client: &Client) {
         slow += i32::from(answer.elapsed > FAST);
         held_up += i32::from(client.round_trip().await > FAST);
     }
-    // One in twenty. A scheduler's hiccup is not the product's: it holds up the round trip behind a refusal as well.
-    assert!(slow <= 10 + 2 * held_up, "{slow} of 200 refusals took more than {FAST:?}, and {held_up} round trips did");
+    // One in twenty. A scheduler's hiccup is not the product's: it holds up the round trip behind a refusal as well. But where
+    // every round trip is late, the service may hold up itself, as when it burns the processors while Redis is away.
+    let excused = 2 * held_up.min(30);
+    assert!(slow <= 10 + excused, "{slow} of 200 refusals took more than {FAST:?}, and {held_up} round trips did");
 }
 
 #[tokio::test]

@@ -85,6 +85,6 @@ async fn nothing_acknowledged_is_lost_over_three_kills() {
     assert!(totals["acknowledged"] > 400);
     assert!(asked > 400, "the outage was measured");
     assert_eq!(refused, asked, "whatever was asked while Redis was dead was not executed");
-    // Most of them: a busy machine is late with some, and whoever waits for Redis is late with each.
-    assert!(fast * 2 > asked, "only {fast} of {asked} answers during the outage came within 10 ms");
+    // Two of three: a busy machine is late with some, who waits for Redis with each, and one worker of two with half.
+    assert!(fast * 3 > asked * 2, "only {fast} of {asked} answers during the outage came within 10 ms");
 }

@@ -45,8 +45,9 @@ async fn a_stuck_connection_is_replaced_while_others_serve() {
 async fn a_worker_whose_connections_are_all_stuck_gets_new_ones() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 9);
-    // So few calls that no ratio ever opens a breaker, which would replace every connection.
-    let builder = App::with_redis(&proxy.url()).set("breaker.minimum_calls", 10_000);
+    // So few calls that no ratio ever opens a breaker, which would replace every connection. And half a second is what a busy
+    // machine may take for the keeper's question and its answer, without which it would be a stall of the server.
+    let builder = App::with_redis(&proxy.url()).set("breaker.minimum_calls", 10_000).set("breaker.stall_after", "1s");
     let app = builder.set("server.workers", 1).start().await;
     let client = app.client();
     client.settled().await;
@@ -58,7 +59,7 @@ async fn a_worker_whose_connections_are_all_stuck_gets_new_ones() {
     // What swallows them goes on acknowledging; only the keeper, on a thread of its own, still hears from the server.
     proxy.only(&["GET"]);
     proxy.hold_requests();
-    eventually(Duration::from_secs(15), async || client.get_key("k").await.status == 404).await;
+    eventually(Duration::from_secs(30), async || client.get_key("k").await.status == 404).await;
     assert_eq!(openings(&client).await, 0);
 }
 
@@ -131,9 +132,12 @@ async fn large_values_open_no_breaker() {
 async fn a_pause_of_our_own_blames_nobody() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 8);
-    let app = App::with_redis(&proxy.url()).start().await;
+    // One worker, which is connected before the delay: over it a connect would take longer than a call waits for one. By a
+    // write, since quick reads would hide the slow ones in the ratio that opens, which is nine of ten.
+    let app = App::with_redis(&proxy.url()).set("server.workers", 1).start().await;
     let client = app.client();
     client.settled().await;
+    assert!(client.put_key("other", "v").await.is_success());
     let pid = rustix::process::Pid::from_raw(app.pid() as i32).expect("a process");
     // Long enough for every call of a round to be on its way when the process stops, and answered when it goes on.
     proxy.delay(Duration::from_millis(100));

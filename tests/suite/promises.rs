@@ -7,28 +7,29 @@ use std::time::Duration;
 use crate::harness::{App, Options, Proxy, Redis, Reply, eventually};
 use crate::keys::patient;
 
+/// Promise: refused.
+const FAST: Duration = Duration::from_millis(10);
+
 #[tokio::test]
 async fn an_open_breaker_refuses_within_milliseconds() {
     let redis = Redis::start(Options::default()).await;
     let app =
         App::with_redis(&redis.url()).set("breaker.open_wait", "5s").set("breaker.open_wait_max", "5s").start().await;
-    let client = app.client();
     redis.kill9();
-    client.until_both_lanes_refuse().await;
-    let stranger = client.without_token();
-    let (mut times, mut plain) = (Vec::new(), Vec::new());
+    app.client().until_both_lanes_refuse().await;
+    // Several connections, so that both workers are asked.
+    let callers: Vec<_> = (0..8).map(|_| app.client()).collect();
+    let (mut slow, mut held_up) = (0, 0);
     for turn in 0..200 {
-        let answer = if turn % 2 == 0 { client.get_key("k").await } else { client.post_command(&["INCR", "n"]).await };
+        let caller = &callers[turn / 2 % callers.len()];
+        let answer = if turn % 2 == 0 { caller.get_key("k").await } else { caller.post_command(&["INCR", "n"]).await };
         assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
-        times.push(answer.elapsed);
+        slow += i32::from(answer.elapsed > FAST);
         // What any answer takes on this machine now, which has other things to do: this one asks nobody anything.
-        plain.push(stranger.get_key("k").await.elapsed);
+        held_up += i32::from(caller.without_token().get_key("k").await.elapsed > FAST);
     }
-    times.sort();
-    plain.sort();
-    let (median, most) = (times[times.len() / 2], times[times.len() * 95 / 100]);
-    let limit = Duration::from_millis(10).max(plain[plain.len() * 95 / 100] * 3);
-    assert!(most < limit, "95 of 100 refusals took up to {most:?}, the median {median:?}, the limit {limit:?}");
+    // One in twenty. Counted, since of two rows of times one may just have the tenth hiccup and the other just not.
+    assert!(slow <= 10 + 2 * held_up, "{slow} of 200 refusals took more than {FAST:?}, as did {held_up} other answers");
 }
 
 #[tokio::test]
@@ -46,11 +47,13 @@ async fn retry_after_is_the_remaining_wait_rounded_up() {
         let read = lanes.into_iter().find(|lane| lane["name"] == "redis.read").expect("the read lane");
         read["retry_after_ms"].as_u64().expect("an open breaker says how long").div_ceil(1000)
     };
+    // No wait is longer than thirty seconds: with all of it to come, whoever always told the longest would be right.
+    eventually(Duration::from_secs(10), async || wait().await < 29).await;
     for _ in 0..20 {
         let (before, answer, after) = (wait().await, client.get_key("k").await, wait().await);
         let told = answer.retry_after.expect("a refusal says when to come back");
         assert!((after..=before).contains(&told), "told {told} s between {before} s and {after} s");
-        assert!((1..=30).contains(&told), "{told}");
+        assert!((1..29).contains(&told), "{told}");
     }
 }
 
@@ -83,6 +86,7 @@ async fn a_call_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_full_bulkhead_sheds_at_once() {
     const CALLS: usize = 12;
+    const LATER: usize = 10;
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
     let app = patient(&proxy.url())
@@ -106,11 +110,20 @@ async fn a_full_bulkhead_sheds_at_once() {
         assert!(shed.retry_after.is_some());
         assert!(shed.elapsed < Duration::from_secs(3), "shed after {:?}: that is the queue's wait", shed.elapsed);
     }
+    let (client, mut soonest) = (app.client(), Duration::MAX);
+    for _ in 0..LATER {
+        let shed = client.get_key("k").await;
+        assert_eq!((shed.status, &shed.json()["code"]), (503, &"overloaded".into()));
+        soonest = soonest.min(shed.elapsed);
+    }
+    // A busy machine is late with some; whoever waits for anything is late with each.
+    assert!(soonest < Duration::from_millis(100), "none was shed at once, the first of them after {soonest:?}");
     proxy.release();
     while let Some(served) = calls.join_next().await {
         assert_eq!(served.expect("the call ended").status, 200, "who was in flight or waited is served");
     }
-    assert_eq!(app.client().metric("collective_shed_total", &[("reason", "bulkhead_full")]).await, Some(7.0));
+    let shed = client.metric("collective_shed_total", &[("reason", "bulkhead_full")]).await;
+    assert_eq!(shed, Some((CALLS - 2 - 3 + LATER) as f64));
 }
 
 #[tokio::test]
@@ -133,6 +146,7 @@ async fn an_outcome_stays_unknown_when_later_attempts_find_nobody() {
 async fn acknowledged_writes_survive_kill_nine_of_both() {
     // As `patient`: every write waits for the disk, and one that is sent again for its slowness finds the key there.
     let mut app = App::builder()
+        .set("redis.acquire_timeout", "5s")
         .set("attempt.timeout", "5s")
         .set("requests.timeout", "20s")
         .set("breaker.slow_call_after", "4s")
@@ -162,7 +176,7 @@ async fn acknowledged_writes_survive_kill_nine_of_both() {
 #[tokio::test]
 async fn a_frame_of_the_protocol_in_a_key_a_value_or_a_name_stays_data() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     let client = app.client();
     let hostile = "\r\n*3\r\n$3\r\nSET\r\n$6\r\nstolen\r\n$1\r\n1\r\n";
     assert_eq!(client.put_key("by-resource", hostile).await.status, 201);

@@ -333,8 +333,11 @@ impl Port {
     fn take() -> Port {
         loop {
             let number = fastrand::u16(PORTS);
-            if let Ok(guard) = Port::guard(number) {
-                return Port { number, _guard: guard };
+            match Port::guard(number) {
+                Ok(guard) => return Port { number, _guard: guard },
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                // Another number would not help, and trying them would never end.
+                Err(error) => panic!("no port can be kept: {error}"),
             }
         }
     }
