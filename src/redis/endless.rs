@@ -26,7 +26,7 @@ pub(super) const GAP: Duration = Duration::from_secs(3);
 /// The code for what has written.
 const UNKILLABLE: &str = "UNKILLABLE";
 
-/// What was said last in this outage: the log hears of each ending once.
+/// What became of the script when it was told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It is over.
@@ -37,8 +37,19 @@ pub(super) enum Ending {
     Unclear,
 }
 
-/// Tells the server to end what it runs, and the log how that went unless `before` was the same.
-pub(super) async fn end(endpoint: &Endpoint, before: Option<Ending>) -> Ending {
+/// What the log was told of one outage: it hears of each ending once.
+#[derive(Debug, Default)]
+pub(super) struct Told(Option<Ending>);
+
+impl Told {
+    /// Whether it has not been told so last. An answer that did not come takes nothing back.
+    fn is_news(&mut self, ending: Ending) -> bool {
+        ending == Ending::Unclear || self.0.replace(ending) != Some(ending)
+    }
+}
+
+/// Tells the server to end what it runs, and the log how that went if that is news.
+pub(super) async fn end(endpoint: &Endpoint, told: &mut Told) -> Ending {
     let ask = async |kind| {
         let answer = connector::say(endpoint.address(), endpoint.settings.connect_timeout, &[kind, "KILL"]).await;
         Finding::of(kind, &answer)
@@ -47,7 +58,7 @@ pub(super) async fn end(endpoint: &Endpoint, before: Option<Ending>) -> Ending {
     if !found.settles() {
         found = found.or(ask("FUNCTION").await);
     }
-    if before != Some(found.ending) {
+    if told.is_news(found.ending) {
         found.tell();
     }
     found.ending
@@ -126,6 +137,21 @@ mod tests {
             assert_eq!(judged(line), Ending::Unclear, "{line}");
         }
         assert_eq!(judge(&Err(ConnectError::TimedOut(PATIENCE))).0, Ending::Unclear);
+    }
+
+    #[test]
+    fn the_log_hears_of_an_ending_once_though_an_answer_is_missing_in_between() {
+        let mut told = Told::default();
+        for (ending, is_news) in [
+            (Ending::Unclear, true),
+            (Ending::Impossible, true),
+            (Ending::Impossible, false),
+            (Ending::Unclear, true),
+            (Ending::Impossible, false),
+            (Ending::Ended, true),
+        ] {
+            assert_eq!(told.is_news(ending), is_news, "{ending:?}");
+        }
     }
 
     #[test]

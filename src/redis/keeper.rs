@@ -13,7 +13,7 @@ use redis_rs::{Cmd, Value};
 
 use super::catalogue::Lane;
 use super::connector::{BUSY, Connection, words};
-use super::endless::{self, Ending};
+use super::endless::{self, Ending, Told};
 use super::endpoint::Endpoint;
 use super::error::{Meaning, meaning};
 use super::instances;
@@ -124,18 +124,14 @@ impl Keeper {
 
     /// Several instances may be at it at once: the first ends it, the others are told that nothing runs.
     async fn end_endless_scripts(&self) {
-        let mut before = None;
+        let mut told = Told::default();
         loop {
             tokio::time::sleep(BUSY_LOOK).await;
             if !self.endpoint.busy.lasts(clock::now()) {
-                before = None;
+                told = Told::default();
                 continue;
             }
-            let ending = endless::end(&self.endpoint, before).await;
-            // An answer that did not come takes nothing back: what the log was told still holds.
-            if ending != Ending::Unclear {
-                before = Some(ending);
-            }
+            let ending = endless::end(&self.endpoint, &mut told).await;
             if ending == Ending::Ended {
                 self.endpoint.busy.over();
             }

@@ -12,6 +12,15 @@ async fn openings(client: &Client) -> u64 {
     breakers.iter().map(|breaker| breaker["opened_total"].as_u64().expect("a count")).sum()
 }
 
+/// A worker's two light connections and the keeper's heartbeat, and the one that asks.
+const WHOLE: u32 = 4;
+
+/// How many connections Redis has, once one more call has been made.
+async fn connections(client: &Client, redis: &Redis) -> u32 {
+    client.get_key("k").await;
+    redis.info("clients").await["connected_clients"].parse().expect("a number")
+}
+
 #[tokio::test]
 async fn a_stuck_connection_is_replaced_while_others_serve() {
     let redis = Redis::start(Options::default()).await;
@@ -19,11 +28,7 @@ async fn a_stuck_connection_is_replaced_while_others_serve() {
     let app = App::with_redis(&proxy.url()).set("server.workers", 1).start().await;
     let client = app.client();
     assert_eq!(client.put_key("k", "v").await.status, 201);
-    eventually(Duration::from_secs(3), async || {
-        client.get_key("k").await;
-        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number") >= 4
-    })
-    .await;
+    eventually(Duration::from_secs(3), async || connections(&client, &redis).await >= WHOLE).await;
     // One of the worker's connections swallows its next request for good; the others answer.
     proxy.only(&["GETDEL"]);
     proxy.hold_requests();
@@ -51,11 +56,7 @@ async fn a_worker_whose_connections_are_all_stuck_gets_new_ones() {
     let app = builder.set("server.workers", 1).start().await;
     let client = app.client();
     client.settled().await;
-    eventually(Duration::from_secs(3), async || {
-        client.get_key("k").await;
-        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number") >= 4
-    })
-    .await;
+    eventually(Duration::from_secs(3), async || connections(&client, &redis).await >= WHOLE).await;
     // What swallows them goes on acknowledging; only the keeper, on a thread of its own, still hears from the server.
     proxy.only(&["GET"]);
     proxy.hold_requests();
@@ -85,15 +86,9 @@ async fn a_lost_connection_is_made_up_for() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).set("server.workers", 1).start().await;
     let client = app.client();
-    let connections = async || {
-        client.get_key("k").await;
-        redis.info("clients").await["connected_clients"].parse::<u32>().expect("a number")
-    };
-    // Two light ones and the keeper's heartbeat, and the one that asks.
-    let whole = 4;
-    eventually(Duration::from_secs(5), async || connections().await == whole).await;
+    eventually(Duration::from_secs(5), async || connections(&client, &redis).await == WHOLE).await;
     redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-    eventually(Duration::from_secs(5), async || connections().await == whole).await;
+    eventually(Duration::from_secs(5), async || connections(&client, &redis).await == WHOLE).await;
     assert_eq!(openings(&client).await, 0);
 }
 
