@@ -139,11 +139,13 @@ async fn a_fence_that_is_lost_with_its_connection_is_put_up_again() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 6);
     let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(5) };
+    // A lost connection takes up to sixteen calls along, and each of them tries again: more retries than calls could pay for at
+    // one each.
     let patient = Settings {
         acquire_timeout: Duration::from_secs(5),
         attempt_timeout: Duration::from_secs(5),
         retry: RetryPolicy { attempts: 1000, backoff },
-        budget_ratio: 1.0,
+        budget_ratio: 1_000.0,
         budget_tokens: 1_000_000,
         ..settings()
     };
