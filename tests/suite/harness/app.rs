@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::tail;
+use super::{place, tail};
 
 /// The program under test, built by cargo before this test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_collective");
@@ -139,7 +139,7 @@ pub struct App {
 impl App {
     /// A program with embedded Redis, until `.set("redis.url", …)` says otherwise.
     pub fn builder() -> Builder {
-        let directory = tempfile::Builder::new().prefix("app-").tempdir().expect("a directory for the program");
+        let directory = place::directory("app-");
         let data = directory.path().join("data").display().to_string();
         Builder { environment: BTreeMap::new(), arguments: Vec::new(), before: None, directory }
             .set("server.bind", "127.0.0.1:0")

@@ -3,6 +3,7 @@
 //! What is in it:
 //! - [`redis`]: one real `redis-server` per test, which can be frozen, killed and restarted;
 //! - [`pair`]: a primary and its replica behind an address that moves;
+//! - [`place`]: where all of them may write;
 //! - [`proxy`]: a TCP proxy in front of it that loses, delays, holds and cuts on demand;
 //! - [`certificates`]: an authority and what it signs, for Redis within TLS;
 //! - [`elder`]: a Redis that says it is older than it is;
@@ -35,6 +36,7 @@ pub mod elder;
 pub mod events;
 pub mod eventually;
 pub mod pair;
+pub mod place;
 pub mod proxy;
 pub mod redis;
 pub mod resp;

@@ -27,6 +27,7 @@ use tempfile::TempDir;
 
 use super::certificates::Certificate;
 use super::deployed;
+use super::place;
 use super::resp::{Connection, Reply};
 use super::tail;
 
@@ -117,7 +118,7 @@ impl Redis {
             deployed::report(options.unfit());
         }
         for _ in 0..PORT_ATTEMPTS {
-            let directory = tempfile::Builder::new().prefix("redis-").tempdir().expect("a directory for Redis");
+            let directory = place::directory("redis-");
             let port = Port::take();
             let tls_port = options.tls.then(Port::take);
             let deployed = deployed.clone();
