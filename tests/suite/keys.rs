@@ -28,6 +28,17 @@ pub fn patient(url: &str) -> Builder {
         .set("breaker.stall_after", "20s")
 }
 
+/// Five times as much time for all that goes on with Redis: a freeze is still noticed within seconds, and neither a disk that
+/// is slow for a moment nor a Redis that is kept off the processor is taken for one.
+pub fn unhurried(builder: Builder) -> Builder {
+    builder
+        .set("redis.acquire_timeout", "2s")
+        .set("attempt.timeout", "2s")
+        .set("requests.timeout", "10s")
+        .set("breaker.slow_call_after", "1500ms")
+        .set("breaker.stall_after", "2s")
+}
+
 /// As patient, and it tries six times: for links on which three losses in a row are to be expected.
 pub fn persistent(url: &str) -> Builder {
     // Six attempts must fit into the request's time.

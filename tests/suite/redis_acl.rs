@@ -7,6 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{App, Ended, Options, Redis, Reply, eventually};
+use crate::keys::patient;
+
+/// For anything that should take milliseconds; an embedded Redis may take a while to start.
+const SOON: Duration = Duration::from_secs(15);
 
 const PASSWORD: &str = "Hq5Tz8RkWn2VbXc7MsLd4JgYp9FaEu3B";
 
@@ -32,7 +36,7 @@ async fn behind_the_list() -> (Redis, App) {
     assert_eq!((list.code, list.stderr.as_str()), (Some(0), ""));
     assert!(!list.stdout.contains(PASSWORD), "only its hash leaves the configuration");
     install(&list.stdout, &redis).await;
-    let app = App::with_redis(&format!("redis://{}", redis.address()))
+    let app = patient(&format!("redis://{}", redis.address()))
         .set("redis.username", "gateway")
         .set("redis.password", PASSWORD)
         .start()
@@ -44,16 +48,16 @@ async fn behind_the_list() -> (Redis, App) {
 async fn the_service_signs_in_under_the_list_it_printed() {
     let (_redis, app) = behind_the_list().await;
     let client = app.client();
-    eventually(Duration::from_secs(5), async || client.put_key("k", "v").await.is_success()).await;
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     assert_eq!(client.post_command(&["ACL", "WHOAMI"]).await.result(), json!("gateway"));
-    eventually(Duration::from_secs(5), async || client.status().await["status"] == "pass").await;
+    eventually(SOON, async || client.status().await["status"] == "pass").await;
 }
 
 #[tokio::test]
 async fn redis_itself_refuses_what_is_not_in_the_list_in_scripts_too() {
     let (_redis, app) = behind_the_list().await;
     let client = app.client();
-    eventually(Duration::from_secs(5), async || client.put_key("k", "v").await.is_success()).await;
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     assert_eq!(
         client.post_command(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "k"]).await.result(),
         json!("v")
@@ -83,9 +87,10 @@ const OUT_OF_REACH: [&str; 9] = [
 
 #[tokio::test]
 async fn the_embedded_redis_refuses_what_is_not_in_the_list_in_scripts_too() {
-    let app = App::builder().start().await;
+    // Its writes wait for a disk on which other tests write as well.
+    let app = patient("redis://127.0.0.1:1").unset("redis.url").start().await;
     let client = app.client();
-    eventually(Duration::from_secs(5), async || client.put_key("k", "v").await.is_success()).await;
+    eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     assert_eq!(
         client.post_command(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "k"]).await.result(),
         json!("v")
@@ -98,7 +103,7 @@ async fn the_embedded_redis_refuses_what_is_not_in_the_list_in_scripts_too() {
     }
     assert_eq!(client.post_command(&["ACL", "WHOAMI"]).await.result(), json!("collective"));
     assert_eq!(client.get_key("k").await.text(), "v", "nothing was moved or flushed");
-    eventually(Duration::from_secs(5), async || client.status().await["status"] == "pass").await;
+    eventually(SOON, async || client.status().await["status"] == "pass").await;
 }
 
 #[tokio::test]

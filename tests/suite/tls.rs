@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::app::Builder;
 use crate::harness::{App, Authority, Client, Options, Proxy, Redis, eventually};
-use crate::keys::patient;
+use crate::keys::{patient, unhurried};
 
 /// For anything that should take milliseconds.
 const SOON: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ async fn redis() -> (Redis, Authority) {
 
 /// A program that trusts this authority.
 fn app(redis: &Redis, authority: &Authority) -> Builder {
-    App::with_redis(&redis.tls_url(NAME)).set("redis.tls.ca_file", authority.file().display())
+    patient(&redis.tls_url(NAME)).set("redis.tls.ca_file", authority.file().display())
 }
 
 /// Waits for this reason in `/status`, and checks that the service lives, refuses honestly, and has told the log once.
@@ -173,7 +173,8 @@ async fn freezes_cuts_and_kills_within_tls_are_those_of_a_plain_connection() {
     let (redis, authority) = redis().await;
     let proxy = Proxy::start(redis.tls_address(), 1);
     let url = redis.tls_url(NAME).replace(&redis.tls_address().port().to_string(), &proxy.address().port().to_string());
-    let app = App::with_redis(&url).set("redis.tls.ca_file", authority.file().display()).start().await;
+    let builder = App::with_redis(&url).set("redis.tls.ca_file", authority.file().display());
+    let app = unhurried(builder).start().await;
     let client = app.client();
     serves(&client).await;
 
