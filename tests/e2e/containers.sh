@@ -93,6 +93,7 @@ prepare_containers() {
     mkdir -p "$keep/networks"
     local driver=vfs needed=12
     ! overlay_works || driver=overlay needed=4
+    volumes=$keep/$driver/volumes
     printf '[storage]\ndriver = "%s"\nrunroot = "%s/run"\ngraphroot = "%s/%s"\n' "$driver" "$keep" "$keep" "$driver" >"$keep/storage.conf"
     # The limits: podman's default for open files is above what an unprivileged machine may grant.
     printf '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\ntmp_dir = "%s/run/libpod"\n[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[network]\nnetwork_config_dir = "%s/networks"\n' \
@@ -104,6 +105,18 @@ prepare_containers() {
     podman info >"$keep/info" 2>&1 || skip "podman does not work here: $(tail -n 1 "$keep/info")"
     have_image "$standalone" || [ "$(room)" -ge "$needed" ] ||
         skip "building the images takes up to $needed GiB, and $(room) are free"
+}
+
+# apart: for who is in a network and among mounts of his own. Volumes lie in memory there: Redis waits for the disk at every write, and
+# a disk that is busy with the images built just now would decide what callers are told. What podman remembers of networks is this
+# one's alone: it would find addresses, names and a name server there that were those of a run that was killed, or are the machine's.
+apart() {
+    local place
+    ip link set lo up
+    for place in "$volumes" /run/containers/networks; do
+        mkdir -p "$place"
+        mount -t tmpfs tmpfs "$place" || skip "nothing can be mounted here"
+    done
 }
 
 # The line of the kernel about the root of a process, and whether nothing can be written there.
@@ -136,10 +149,16 @@ base_images() {
     # The compiler itself is mounted while building (see `built`): a copy of it in every layer would be a gigabyte each.
     buildah config --env PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         --env CARGO_HOME=/usr/local/cargo "$container"
+    # Before the images are there: a run that is ended between would leave stand-ins that pass for what they stand in for.
+    touch "$keep/stand-ins"
     buildah commit -q --rm --signature-policy "$keep/policy.json" "$container" "$rust" >/dev/null
     buildah tag "$rust" "$debian"
     rm -f "$keep/root.tar"
-    touch "$keep/stand-ins"
+}
+
+# Whether the last build ended because something did not arrive, of the distribution's or of cargo's.
+did_not_arrive() {
+    grep -qE 'Failed to fetch|Unable to fetch|Temporary failure|failed to download|spurious network error|Hash Sum mismatch' "$keep/build.log"
 }
 
 # build TARGET TAG [ARGUMENTS...]: the Dockerfile of this checkout as it stands, or of the folder that `context` names.
@@ -154,13 +173,15 @@ build() {
             --volume "$(rustc --print sysroot):/opt/rust:ro" \
             --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/usr/local/cargo/registry"
     fi
-    buildah bud --layers --force-rm --format docker --signature-policy "$keep/policy.json" \
+    set -- buildah bud --layers --force-rm --format docker --signature-policy "$keep/policy.json" \
         --target "$target" --tag "$tag" \
         --build-arg "PROFILE=${COLLECTIVE_IMAGE_PROFILE:-dist}" \
         --build-arg "REVISION=$revision" \
         --build-arg "CREATED=$(git -C "$root" log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" \
         --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
-        "$@" "${context:-$root}" >"$keep/build.log" 2>&1 || {
+        "$@" "${context:-$root}"
+    # The layers that are done are kept.
+    "$@" >"$keep/build.log" 2>&1 || { did_not_arrive && "$@" >"$keep/build.log" 2>&1; } || {
         tail -n 40 "$keep/build.log"
         return 1
     }

@@ -27,7 +27,13 @@ cleanup() {
 }
 trap cleanup EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Three at a time, or one could be given twice.
+free_ports() {
+    python3 -c '
+import socket
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+print(*(s.getsockname()[1] for s in sockets))'
+}
 answers() { curl --silent --fail --max-time 2 --output /dev/null "$1"; }
 calm() { curl --silent --max-time 2 "$1/status" | grep -q '^{"status":"pass"'; }
 healthy() { podman healthcheck run "$1" >/dev/null 2>&1; }
@@ -100,7 +106,7 @@ done
 ok "user, labels, port and health check are as they should be"
 
 # --- The service beside a Redis.
-port=$(free_port) ops=$(free_port) redis_port=$(free_port)
+read -r port ops redis_port < <(free_ports)
 redis-server --port "$redis_port" --bind 127.0.0.1 --requirepass "$redis_password" --save '' --dir "$work" \
     --logfile "$work/redis.log" --daemonize no &
 redis=$!

@@ -12,8 +12,8 @@ export LC_ALL=C
 unset COLLECTIVE_IMAGE_PROFILE COLLECTIVE_DEBIAN_MIRROR COLLECTIVE_CONTAINERS
 
 binary=$(realpath "${1:?usage: tests/e2e/run.sh BINARY}")
-# Not below $TMPDIR: a unix socket's path may have 107 bytes at most.
-work=$(mktemp -d /tmp/collective-e2e.XXXXXX)
+# shellcheck source=tests/e2e/workplace.sh
+source "$(dirname "${BASH_SOURCE[0]}")/workplace.sh"
 gateway=
 children=()
 passed=0

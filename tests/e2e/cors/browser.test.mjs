@@ -11,7 +11,7 @@ const { SERVICE, SERVICE_OFF, LISTED, OTHER, TOKEN, REDIS_PID, CHROMIUM } = proc
 let browser;
 before(async () => {
   // Inside a container there is no user namespace to build the sandbox from; the pages are our own.
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"], timeout: 90_000 });
 });
 after(() => browser?.close());
 
@@ -94,7 +94,7 @@ test("a page of a listed origin hears messages through the SDK", async () => {
 });
 
 test("a page of a listed origin uses the resources and reads the headers it needs", async () => {
-  const put = { method: "PUT", body: "v", headers: { "Content-Type": "text/plain", "X-Request-Timeout-Ms": "1000" } };
+  const put = { method: "PUT", body: "v", headers: { "Content-Type": "text/plain", "X-Request-Timeout-Ms": "9000" } };
   const path = "/v1/keys/from-a-page";
   const written = await inPage(LISTED, look, { path, init: put });
   assert.equal(written.status, 201);

@@ -20,7 +20,7 @@ if [ -z "${COLLECTIVE_STANDALONE_INSIDE:-}" ]; then
     # Nothing in there is reached by a proxy.
     no_proxy='*' NO_PROXY='*' COLLECTIVE_STANDALONE_INSIDE=yes exec unshare --net --mount --propagation private "$0"
 fi
-ip link set lo up
+apart
 
 work=$(mktemp -d /tmp/collective-standalone.XXXXXX)
 containers=()
@@ -33,8 +33,6 @@ trap cleanup EXIT
 
 # run ARGUMENTS...: the image; sets `container`.
 run() {
-    # Redis waits for the disk at every write, and would wait for the images that were built just now as well.
-    sync -f "$keep" 2>/dev/null || true
     container=$(podman run -d -p 8080:8080 "$@" "$standalone") || fail "the standalone image runs: -p 8080:8080 $*"
     containers+=("$container")
     within 20 says || fail "it says what to paste" "$(printed | tail -n 20)"

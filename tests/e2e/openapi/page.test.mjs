@@ -14,7 +14,7 @@ let page;
 
 before(async () => {
   // Inside a container there is no user namespace to build the sandbox from; the page is our own.
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"], timeout: 90_000 });
   page = await browser.newPage();
   page.setDefaultTimeout(20000);
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));

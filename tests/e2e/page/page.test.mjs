@@ -105,6 +105,7 @@ const look = async (label) => {
 before(async () => {
   browser = await chromium.launch({
     executablePath: CHROMIUM,
+    timeout: 90_000,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync"],
   });
@@ -148,8 +149,9 @@ test("the policy lets no other script run", async () => {
     return "markup was made from text";
   });
   assert.equal(ran, "refused");
-  complaints.length = told;
   await page.context().close();
+  // Only now has the browser said all it had to say about this.
+  complaints.length = told;
 });
 
 test("calm, it looks as it should", async () => look("calm"));
@@ -168,8 +170,11 @@ test("a breaker that opens and closes is on the page within a second", async () 
     await page.waitForFunction(() => document.querySelector(".refuses").getAttribute("d") !== "");
     await page.waitForFunction(() => document.querySelector(".lost").getAttribute("d").split("L").length > 4);
     await look("outage");
-    const flickers = await page.evaluate(() => window.seen.filter(([state]) => state === "half-open").length);
-    assert.equal(flickers, 0, "failing probes must not make the page flicker");
+    const halves = await page.evaluate(() => window.seen.filter(([state]) => state === "half-open").map(([, at]) => at));
+    const all = await beside.evaluate(() => window.turns);
+    // What has lasted 600 ms is shown, rightly; a failing probe lasts so long where the machine paused, and nobody had a turn then.
+    const flickers = halves.filter((at) => all.filter((turn) => at - 600 < turn && turn <= at).length * TURN > 300);
+    assert.deepEqual(flickers, [], "failing probes must not make the page flicker");
   } finally {
     process.kill(redis, "SIGCONT");
   }
