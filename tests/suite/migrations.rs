@@ -56,7 +56,8 @@ async fn migrate(redis: &Redis, option: Option<&str>) -> (Option<i32>, String) {
 #[tokio::test]
 async fn the_functions_are_there_soon_after_the_start() {
     let redis = redis().await;
-    let app = App::with_redis(&redis.url()).start().await;
+    // Patient, here and below, where a single increment must be answered: it is never sent twice.
+    let app = patient(&redis.url()).start().await;
     until_in_place(&redis).await;
     let record = record(&redis).await;
     assert!(record.iter().any(|(id, line)| id == "0001_prelude" && line.starts_with("applied ")), "{record:?}");
@@ -101,7 +102,7 @@ async fn what_a_replica_left_half_way_is_done_by_the_next() {
     .await;
     first.kill9();
     assert_ne!(redis.command(&["EXISTS", LOCK]).await, 0, "its lock outlives it");
-    let second = App::with_redis(&redis.url()).start().await;
+    let second = patient(&redis.url()).start().await;
     until_in_place(&redis).await;
     assert_eq!(bounded(&second.client()).await.status, 200);
     // What the dead one had sent arrives after all: the same library, so nothing changes.
@@ -118,7 +119,7 @@ async fn a_library_that_took_a_name_of_ours_gives_way() {
     for library in [NAMES_IT_AS_IT_RUNS, OTHER] {
         assert!(!redis.command(&["FUNCTION", "LOAD", library]).await.is_error());
     }
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = patient(&redis.url()).start().await;
     until_in_place(&redis).await;
     assert_eq!(bounded(&app.client()).await.status, 200);
     let left = async |name| redis.command(&["FUNCTION", "LIST", "LIBRARYNAME", name]).await.items().len();

@@ -177,6 +177,7 @@ async fn a_subscription_whose_connection_fell_silent_is_renewed() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 1);
     let app = App::with_redis(&proxy.url()).start().await;
+    app.client().settled().await;
     let mut stream = app.client().subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
     // What is connected hears nothing any more, and nobody tells it; new connections are well.
@@ -190,6 +191,7 @@ async fn a_subscription_whose_connection_fell_silent_is_renewed() {
 async fn a_stream_goes_on_after_a_frozen_redis_has_thawed() {
     let redis = Redis::start(Options::default()).await;
     let app = App::with_redis(&redis.url()).start().await;
+    app.client().settled().await;
     let mut stream = app.client().subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
     redis.freeze();
@@ -313,7 +315,7 @@ async fn a_subscriber_who_reads_too_slowly_is_cut_and_the_others_are_not_disturb
 #[tokio::test]
 async fn a_reader_cut_for_slowness_sees_a_response_that_broke_off() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("streams.buffer", 1).start().await;
+    let app = patient(&redis.url()).set("streams.buffer", 1).start().await;
     let client = app.client();
     let mut stream = client.subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
@@ -352,7 +354,7 @@ async fn a_drain_ends_streams_and_does_not_wait_for_their_readers() {
 #[tokio::test]
 async fn a_silent_stream_has_a_heartbeat() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("streams.heartbeat", "100ms").start().await;
+    let app = patient(&redis.url()).set("streams.heartbeat", "100ms").start().await;
     let mut stream = app.client().subscribe("c").await;
     stream.expect("data: subscribe,c,1").await;
     for _ in 0..3 {
@@ -363,7 +365,7 @@ async fn a_silent_stream_has_a_heartbeat() {
 #[tokio::test]
 async fn streams_have_a_bound_and_a_place_that_comes_free_is_taken_again() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).set("streams.max", 2).start().await;
+    let app = patient(&redis.url()).set("streams.max", 2).start().await;
     let client = app.client();
     let first = client.subscribe("a").await;
     let _second = client.subscribe("b").await;
@@ -448,7 +450,7 @@ async fn redis_own_refusal_is_passed_on() {
         ])
         .await;
     let url = format!("redis://gateway:a-password-of-some-length@{}", redis.address());
-    let app = App::with_redis(&url).start().await;
+    let app = patient(&url).start().await;
     let refused = app.client().post("/subscribe/closed", &serde_json::json!([])).await;
     assert_eq!((refused.status, refused.outcome()), (400, "not_executed"), "{}", refused.text());
     assert!(refused.text().contains("NOPERM"));

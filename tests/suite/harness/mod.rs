@@ -15,6 +15,7 @@
 //! - [`collector`]: a receiver of traces, which can hang or refuse;
 //! - [`events`]: a reader of server-sent events;
 //! - [`eventually`]: waiting for a condition instead of sleeping for a guess;
+//! - [`pauses`]: for how long the machine stood still while something was timed;
 //! - [`resp`]: the few lines of the Redis protocol the first two need.
 //!
 //! Why so: a test of fault tolerance proves nothing against a mock. Every test owns its servers,
@@ -36,6 +37,7 @@ pub mod elder;
 pub mod events;
 pub mod eventually;
 pub mod pair;
+pub mod pauses;
 pub mod place;
 pub mod proxy;
 pub mod redis;
@@ -50,6 +52,7 @@ pub use elder::Elder;
 pub use events::{Events, Next};
 pub use eventually::{eventually, eventually_within};
 pub use pair::Pair;
+pub use pauses::Pauses;
 pub use proxy::Proxy;
 pub use redis::{Options, Redis};
 pub use resp::{Connection, Reply};
