@@ -8,6 +8,7 @@
 //! - [`census`]: who is connected, and how many may be
 //! - [`complaint`]: the answers given before any route is known
 //! - [`conversation`]: what acceptor and envelope tell each other about one connection
+//! - [`last_call`]: knowing that whoever came before the drain has been let in
 //! - [`connection`]: one connection from the first byte to the goodbye
 //! - [`wire`]: the stream under actix-http
 //!
@@ -18,6 +19,7 @@ pub mod census;
 pub mod complaint;
 mod connection;
 pub mod conversation;
+mod last_call;
 mod wire;
 
 use std::fmt;
@@ -41,10 +43,14 @@ use tokio::sync::watch;
 use self::census::{Census, Full, Place};
 use self::connection::{Care, Incoming};
 use self::conversation::Conversation;
+use self::last_call::LastCall;
 use self::wire::Wire;
 
-/// How long the drain goes on accepting, and then lets the workers empty their queues: what reached the kernel before the
-/// signal is accepted within this, also on a busy machine.
+/// How long the drain may wait for a sign from each worker that it has let in all who came before. It takes a millisecond, longer
+/// only where the machine or a worker stands still, or a flood keeps our own knocks out.
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// What workers get to empty their queues of those who came after that, but before the listener was closed; and all of them,
+/// where no sign can be had.
 const SETTLE: Duration = Duration::from_millis(50);
 /// What the workers get to end by themselves once all connections are gone: refused ones may still be taking their leave.
 const STOP_SECONDS: u64 = 1;
@@ -72,6 +78,7 @@ pub struct Settings {
 pub struct Acceptor {
     server: ServerHandle,
     census: Arc<Census>,
+    last_call: Arc<LastCall>,
     draining: watch::Sender<bool>,
 }
 
@@ -94,7 +101,13 @@ impl Acceptor {
         B: MessageBody + 'static,
     {
         let (draining, drained) = watch::channel(false);
-        let entry = Entry { census: census.clone(), settings: settings.clone(), draining: drained };
+        let last_call = Arc::new(LastCall::new(listener.local_addr()?, settings.workers));
+        let entry = Entry {
+            census: census.clone(),
+            last_call: last_call.clone(),
+            settings: settings.clone(),
+            draining: drained,
+        };
         let service = move || {
             let entry = entry.clone();
             let app = app().into_factory().map_err(|error| error.into().error_response());
@@ -118,14 +131,18 @@ impl Acceptor {
             .disable_signals()
             .listen("public", listener, service)?
             .run();
-        Ok((Self { server: server.handle(), census, draining }, server))
+        Ok((Self { server: server.handle(), census, last_call, draining }, server))
     }
 
     /// Stops in order: answers close their connections, idle ones end, what is queued is served, `finish` bounds it all.
     pub async fn drain(&self, finish: Duration) {
         self.draining.send_replace(true);
         let quiet = tokio::time::timeout(finish, async {
-            tokio::time::sleep(SETTLE).await;
+            let called = tokio::time::timeout(LAST_CALL, self.last_call.reach_everyone()).await;
+            if !matches!(called, Ok(Ok(()))) {
+                tracing::debug!(?called, "not every worker is known to have let in all who came before the drain");
+                tokio::time::sleep(SETTLE).await;
+            }
             self.server.pause().await;
             tokio::time::sleep(SETTLE).await;
             self.census.until_empty().await;
@@ -142,6 +159,7 @@ impl Acceptor {
 #[derive(Clone)]
 struct Entry {
     census: Arc<Census>,
+    last_call: Arc<LastCall>,
     settings: Settings,
     draining: watch::Receiver<bool>,
 }
@@ -188,9 +206,15 @@ impl Entry {
 
     /// The one place where a connection is let in or not; whoever is to be kept out is kept out here.
     ///
-    /// `None`: it has left already.
+    /// `None`: it has left already, or was no caller.
     fn admit(&self, stream: &TcpStream) -> Result<Option<Place>, Full> {
         let Ok(peer) = stream.peer_addr() else { return Ok(None) };
+        if *self.draining.borrow() && self.last_call.is_a_knock(peer) {
+            return Ok(None);
+        }
         self.census.admit(peer.ip()).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;
