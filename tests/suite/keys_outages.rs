@@ -1,7 +1,8 @@
 //! Plain and conditional calls of `/v1/keys` × {normal, frozen, killed, reply lost}: each cell of the promised table.
 //!
 //! Why so: what a caller may do after an answer hangs on its outcome, so every answer is held against what Redis holds afterwards.
-//! Limits: breakers and deadlines are those of production; timing is judged in `freeze` and `kills`.
+//! Limits: breakers and deadlines are five times those of production, so that a busy machine is no outage; timing is judged in
+//! `freeze` and `kills`.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use reqwest::Method;
 use tokio::task::JoinSet;
 
 use crate::harness::{Answer, App, Client, Options, Proxy, Redis, eventually};
-use crate::keys::{patient, problem};
+use crate::keys::{patient, problem, unhurried};
 
 const OLD: &str = "\"c00dbbc9dadfbe1e232e93a729dd4752fade0abf\"";
 const SOON: Duration = Duration::from_secs(15);
@@ -134,7 +135,7 @@ async fn a_conditional_write_that_is_ambiguous_to_the_end_is_unknown() {
 #[tokio::test]
 async fn every_call_of_keys_is_refused_while_redis_is_dead_and_never_made_later() {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     prepare(&redis).await;
@@ -149,7 +150,7 @@ async fn every_call_of_keys_is_refused_while_redis_is_dead_and_never_made_later(
 #[tokio::test]
 async fn every_call_of_keys_is_refused_while_redis_is_frozen_and_never_made_later() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     prepare(&redis).await;
@@ -188,7 +189,7 @@ async fn struck_on_their_way(seed: u64, down: impl AsyncFn(&Redis), up: impl Asy
     ] {
         let redis = Redis::start(Options::default().durable()).await;
         let proxy = Proxy::in_front_of(&redis, seed);
-        let app = App::with_redis(&proxy.url()).start().await;
+        let app = unhurried(App::with_redis(&proxy.url())).start().await;
         let client = app.client();
         client.settled().await;
         prepare(&redis).await;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{App, Client, Options, Pair, Redis, Reply, eventually, rounds, seeded};
-use crate::keys::{patient, problem};
+use crate::keys::{patient, problem, unhurried};
 use crate::leases::{Tenure, acquire, audit, release, release_in_the_end, renew, token};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -305,7 +305,7 @@ async fn tokens_rise_for_busy_clients_while_the_primary_fails_over() {
 #[tokio::test]
 async fn tokens_rise_and_leases_stay_across_kill_nine() {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     // For longer than all rounds of `make chaos` take.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::ROOT_TOKEN;
 use crate::harness::{App, Client, Options, Proxy, Redis, eventually, raw_http_then_hang_up, rounds};
-use crate::keys::{patient, persistent, problem};
+use crate::keys::{patient, persistent, problem, unhurried};
 use crate::leases::{acquire, audit, contend, release, release_in_the_end, renew, token};
 
 /// Much longer than any wait here.
@@ -33,7 +33,7 @@ async fn becomes_free(client: &Client, lease: &str) -> Duration {
 #[tokio::test]
 async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
@@ -64,7 +64,7 @@ async fn while_redis_is_dead_leases_fail_closed_and_nothing_is_applied() {
 async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
     let redis = Redis::start(Options::default()).await;
     // One worker, whose connections are there before the freeze: what is sent over them is on its way.
-    let app = App::with_redis(&redis.url()).set("server.workers", 1).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).set("server.workers", 1).start().await;
     let client = app.client();
     client.settled().await;
     assert!(acquire(&client, "warm", "a", 1000).await.is_success());
@@ -100,7 +100,7 @@ async fn an_acquisition_lost_in_a_frozen_redis_holds_nothing_when_it_thaws() {
 #[tokio::test]
 async fn while_redis_is_frozen_leases_fail_closed_and_nothing_is_applied_when_it_thaws() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     let held = token(&acquire(&client, "held", "a", TEN_MINUTES).await);
@@ -338,7 +338,8 @@ async fn an_acquisition_that_arrives_after_it_was_taken_back_holds_nothing() {
 async fn on_a_bad_link_nobody_holds_a_lease_that_another_holds_and_no_ghost_does() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 45);
-    let app = App::with_redis(&proxy.url()).start().await;
+    let app = unhurried(App::with_redis(&proxy.url())).start().await;
+    app.client().settled().await;
     assert!(acquire(&app.client(), "warm", "a", 1000).await.is_success());
     proxy.lose_connection_instead_of_reply(0.05);
     proxy.lose_connection_instead_of_request(0.05);

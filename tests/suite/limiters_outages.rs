@@ -361,8 +361,8 @@ async fn a_take_sent_twice_into_a_redis_that_freezes_between_is_charged_once() {
     let builder = App::with_redis(&proxy.url()).set("breaker.stall_after", "5s").set("retry.attempts", 2);
     let app = builder.set("server.workers", 1).start().await;
     let client = app.client();
-    assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
     client.settled().await;
+    assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
     proxy.only(&["FCALL"]);
     proxy.reset_counts();
     proxy.hold_replies();

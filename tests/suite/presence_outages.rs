@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{App, Options, Proxy, Redis, eventually};
-use crate::keys::{persistent, problem};
+use crate::keys::{persistent, problem, unhurried};
 use crate::presence::{beat, counts, leave};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -51,8 +51,9 @@ async fn signs_of_life_are_sent_again_when_the_reply_is_lost() {
 #[tokio::test]
 async fn while_redis_is_frozen_presence_is_refused_at_once_and_what_was_refused_is_never_applied() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
+    client.settled().await;
     assert_eq!(beat(&client, "lobby/m", 600).await.status, 204);
     redis.freeze();
     eventually(SOON, async || {
@@ -82,8 +83,9 @@ async fn while_redis_is_frozen_presence_is_refused_at_once_and_what_was_refused_
 #[tokio::test]
 async fn a_room_outlives_a_kill_of_redis_and_nobody_is_counted_twice() {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
+    client.settled().await;
     for member in ["a", "b"] {
         assert_eq!(beat(&client, &format!("lobby/{member}"), 600).await.status, 204);
     }

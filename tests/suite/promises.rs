@@ -130,7 +130,7 @@ async fn a_full_bulkhead_sheds_at_once() {
 async fn an_outcome_stays_unknown_when_later_attempts_find_nobody() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 5);
-    let app = App::with_redis(&proxy.url()).set("server.workers", 1).start().await;
+    let app = patient(&proxy.url()).set("server.workers", 1).start().await;
     let client = app.client();
     assert_eq!(client.post_command(&["SET", "k", "before"]).await.status, 200);
     // The first attempt is run and its reply lost; every later one finds nobody, which alone would be `not_executed`.

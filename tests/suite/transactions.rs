@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::harness::{App, Client, Options, Proxy, Redis};
+use crate::harness::{Client, Options, Proxy, Redis};
 use crate::keys::patient;
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_transaction_of_reads_is_sent_again_when_its_reply_is_lost() {
 async fn a_user_who_may_not_begin_a_transaction_is_told_what_became_of_it() {
     let redis = Redis::start(Options::default()).await;
     redis.command(&["ACL", "SETUSER", "gateway", "on", ">longenoughpassword", "~*", "&*", "+@all", "-multi"]).await;
-    let app = App::with_redis(&format!("redis://gateway:longenoughpassword@{}", redis.address())).start().await;
+    let app = patient(&format!("redis://gateway:longenoughpassword@{}", redis.address())).start().await;
     let answer = app.client().multi_exec(&[&["SET", "k", "v"]]).await;
     assert_eq!((answer.status, answer.outcome()), (500, "executed"), "{}", answer.text());
     assert!(answer.text().contains("ran one by one"), "{}", answer.text());
