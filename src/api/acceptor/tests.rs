@@ -1,3 +1,7 @@
+//! What no caller can see from outside: a drain while a worker stands still. In one process, so that it can be made to.
+//!
+//! Limits: a pause of two thirds of a second; the rest of the acceptor is asked by the integration suite, over sockets.
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
