@@ -8,9 +8,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::api::acceptor::reachable;
 use crate::config::{Announce, SecretPlace};
 
 /// Characters of a container's id that engines make its host name of.
@@ -66,16 +67,6 @@ impl Announcement {
             SecretPlace::Variable(name) => format!("${name}"),
         }
     }
-}
-
-/// Where a listener on all interfaces can be reached from this machine.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn host_name() -> String {

@@ -14,7 +14,8 @@ use crate::ops::MAX_CONNECTIONS;
 /// Files besides connections: the log, the listeners, the data directory, a look-up of a name, and twice as many for what was forgotten
 /// here.
 const RESERVE: usize = 64;
-/// Files of a worker besides its connections: its events, what wakes it, its listener, and two for what was forgotten.
+/// Files of a worker besides its connections: its events, what wakes it, its listener, and the knock at the door it
+/// gets when the service stops, which has two ends.
 const A_WORKER: usize = 5;
 /// Where there are few, operators and the refused get this share each: most belong to callers.
 const SHARE: usize = 8;

@@ -12,11 +12,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::announce::{Announcement, reachable};
+use super::announce::Announcement;
 use super::background::Background;
 use super::build::Built;
 use super::public;
 use super::view::View;
+use crate::api::acceptor::reachable;
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::ops::{self, Phase};
 

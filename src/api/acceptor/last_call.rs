@@ -14,9 +14,12 @@ use std::thread::ThreadId;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
+use super::reachable;
+
 /// Knocks, and who has answered them.
 pub(super) struct LastCall {
-    door: SocketAddr,
+    /// Where the listener may be reached, the likeliest first.
+    doors: Vec<SocketAddr>,
     workers: usize,
     book: Mutex<Book>,
     answered: Notify,
@@ -33,17 +36,22 @@ struct Book {
 impl LastCall {
     /// For a listener at `bound` whose connections are handed to so many workers.
     pub(super) fn new(bound: SocketAddr, workers: usize) -> Self {
-        Self { door: reachable(bound), workers, book: Mutex::default(), answered: Notify::new() }
+        let mut doors = vec![reachable(bound)];
+        if bound.ip() == Ipv6Addr::UNSPECIFIED {
+            // IPv6 may be switched off, and such a listener has ears for IPv4 as well.
+            doors.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port()));
+        }
+        Self { doors, workers, book: Mutex::default(), answered: Notify::new() }
     }
 
     /// Returns once every worker has let in all who were connected before. Fails where the door cannot be reached from here.
     pub(super) async fn reach_everyone(&self) -> io::Result<()> {
-        while self.book().answered.len() < self.workers {
+        while !self.has_reached_everyone() {
             let mut held = Vec::with_capacity(self.workers);
             for _ in 0..self.workers {
                 held.push(self.knock().await?);
             }
-            while !self.book().knocks.is_empty() {
+            while !self.book().knocks.is_empty() && !self.has_reached_everyone() {
                 // Who answers between the look and the wait has left a permit behind.
                 self.answered.notified().await;
             }
@@ -54,7 +62,7 @@ impl LastCall {
     /// Whether a connection is one of ours, and if so a sign that this worker has come as far. Asked by workers while draining.
     pub(super) fn is_a_knock(&self, peer: SocketAddr) -> bool {
         let mut book = self.book();
-        let known = book.knocks.remove(&peer);
+        let known = book.knocks.remove(&canonical(peer));
         if known {
             book.answered.insert(std::thread::current().id());
             self.answered.notify_one();
@@ -62,15 +70,32 @@ impl LastCall {
         known
     }
 
-    /// Written down before it is heard: nobody may take it for a caller.
+    fn has_reached_everyone(&self) -> bool {
+        self.book().answered.len() >= self.workers
+    }
+
     async fn knock(&self) -> io::Result<TcpStream> {
-        let socket = if self.door.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        let mut own = self.door;
+        let mut failure = io::ErrorKind::AddrNotAvailable.into();
+        for door in &self.doors {
+            match self.knock_at(*door).await {
+                Ok(held) => return Ok(held),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Written down before it is heard: nobody may take it for a caller.
+    async fn knock_at(&self, door: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if door.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let mut own = door;
         own.set_port(0);
         socket.bind(own)?;
-        let own = socket.local_addr()?;
+        // No port of ours waits for a minute afterwards, and who is told to hang up in a queue is no caller there.
+        socket.set_zero_linger()?;
+        let own = canonical(socket.local_addr()?);
         self.book().knocks.insert(own);
-        socket.connect(self.door).await.inspect_err(|_| {
+        socket.connect(door).await.inspect_err(|_| {
             self.book().knocks.remove(&own);
         })
     }
@@ -80,38 +105,40 @@ impl LastCall {
     }
 }
 
-/// Where a listener can be reached from its own machine: bound to every address, it is reached at the loopback one.
-fn reachable(bound: SocketAddr) -> SocketAddr {
-    let ip = match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => return bound,
-    };
-    SocketAddr::new(ip, bound.port())
+/// One name for one address: over a listener for IPv6 an IPv4 address arrives in the clothes of one.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        // As it is: a link-local one has its interface beside it.
+        IpAddr::V6(_) => address,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_listener_on_every_address_is_reached_at_the_loopback_one() {
-        for (bound, door) in [
-            ("0.0.0.0:80", "127.0.0.1:80"),
-            ("[::]:80", "[::1]:80"),
-            ("10.1.2.3:80", "10.1.2.3:80"),
-            ("[fd00::1]:80", "[fd00::1]:80"),
-        ] {
-            let [bound, door] = [bound, door].map(|text| text.parse::<SocketAddr>().expect("an address"));
-            assert_eq!(reachable(bound), door);
+    #[tokio::test]
+    async fn a_knock_is_known_by_whoever_hears_it_and_only_once() {
+        for bound in ["127.0.0.1:0", "[::]:0", "0.0.0.0:0"] {
+            let Ok(listener) = tokio::net::TcpListener::bind(bound).await else { continue };
+            let call = LastCall::new(listener.local_addr().expect("an address"), 1);
+            let hear = async {
+                let (_held, peer) = listener.accept().await.expect("a knock");
+                (call.is_a_knock(peer), call.is_a_knock(peer))
+            };
+            let (reached, heard) = tokio::join!(call.reach_everyone(), hear);
+            reached.expect("reached");
+            assert_eq!(heard, (true, false), "{bound}");
         }
     }
 
     #[tokio::test]
     async fn a_door_that_nobody_opens_is_an_error_and_a_stranger_is_no_knock() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        // Kept, or somebody else could listen there meanwhile, or the knock come from there and meet itself.
+        let closed = TcpSocket::new_v4().expect("a socket");
+        closed.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
         let door = closed.local_addr().expect("an address");
-        drop(closed);
         let call = LastCall::new(door, 2);
         assert!(call.reach_everyone().await.is_err());
         assert!(call.book().knocks.is_empty());

@@ -24,7 +24,7 @@ mod wire;
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +49,8 @@ use self::wire::Wire;
 /// How long the drain may wait for a sign from each worker that it has let in all who came before. It takes a millisecond, longer
 /// only where the machine or a worker stands still, or a flood keeps our own knocks out.
 const LAST_CALL: Duration = Duration::from_secs(2);
-/// What workers get to empty their queues of those who came after that, but before the listener was closed; and all of them,
-/// where no sign can be had.
+/// How long the drain goes on accepting before that, for those whose handshake was on its way; and what workers get to empty
+/// their queues of those who came after it, but before the listener was closed.
 const SETTLE: Duration = Duration::from_millis(50);
 /// What the workers get to end by themselves once all connections are gone: refused ones may still be taking their leave.
 const STOP_SECONDS: u64 = 1;
@@ -138,10 +138,11 @@ impl Acceptor {
     pub async fn drain(&self, finish: Duration) {
         self.draining.send_replace(true);
         let quiet = tokio::time::timeout(finish, async {
-            let called = tokio::time::timeout(LAST_CALL, self.last_call.reach_everyone()).await;
+            tokio::time::sleep(SETTLE).await;
+            // Half at most: who was let in needs time as well, and where no knock arrives a stop is still one in order.
+            let called = tokio::time::timeout(LAST_CALL.min(finish / 2), self.last_call.reach_everyone()).await;
             if !matches!(called, Ok(Ok(()))) {
-                tracing::debug!(?called, "not every worker is known to have let in all who came before the drain");
-                tokio::time::sleep(SETTLE).await;
+                tracing::info!(?called, "not every worker is known to have let in all who came before the drain");
             }
             self.server.pause().await;
             tokio::time::sleep(SETTLE).await;
@@ -153,6 +154,16 @@ impl Acceptor {
         }
         self.server.stop(in_time).await;
     }
+}
+
+/// Where a listener can be reached from its own machine: bound to every address, it is reached at the loopback one.
+pub fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => return bound,
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 /// What every worker's door knows.

@@ -1,11 +1,11 @@
 //! What no caller can see from outside: a drain while a worker stands still. In one process, so that it can be made to.
 //!
-//! Limits: a pause of two thirds of a second; the rest of the acceptor is asked by the integration suite, over sockets.
+//! Limits: two workers, a pause of two thirds of a second; the rest of the acceptor is asked by the integration suite, over sockets.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix_web::{App, HttpResponse, web};
+use actix_web::{App, web};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::census::Limits;
@@ -13,8 +13,10 @@ use super::*;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Build;
 
-/// How long a worker stands still: longer than a drain used to wait for it.
+/// How much longer a worker stands still once the drain has begun: longer than a drain waits without asking.
 const BLOCKED: Duration = Duration::from_millis(700);
+/// They are handed to two workers in turn, so that half of them wait in the queue of the one that stands still.
+const CALLERS: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn ask(door: SocketAddr, path: &str) -> tokio::net::TcpStream {
@@ -31,30 +33,41 @@ async fn answer(mut stream: tokio::net::TcpStream) -> String {
     text
 }
 
-/// The worker is kept from its queue by work that belongs to no connection: nobody is connected, as far as the census knows.
+/// What keeps a worker from its queue.
+#[derive(Clone, Default)]
+struct Block {
+    begun: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+impl Block {
+    /// Work that belongs to no connection: nobody is connected meanwhile, as far as the census knows.
+    async fn begin(self) {
+        // The answer before it is on its way by then.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.begun.store(true, Ordering::SeqCst);
+        while !self.over.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 #[test]
 fn who_waits_in_the_queue_of_a_worker_that_stands_still_is_answered_all_the_same() {
-    let stands_still = Arc::new(AtomicBool::new(false));
-    let flag = stands_still.clone();
+    let block = Block::default();
+    let in_app = block.clone();
     let app = move || {
-        let flag = flag.clone();
-        let block = move || {
-            let flag = flag.clone();
-            async move {
-                actix_web::rt::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    flag.store(true, Ordering::SeqCst);
-                    std::thread::sleep(BLOCKED);
-                });
-                HttpResponse::Ok().body("soon")
-            }
+        let block = in_app.clone();
+        let stand_still = move || {
+            actix_web::rt::spawn(block.clone().begin());
+            async { "soon" }
         };
-        App::new().route("/block", web::get().to(block)).route("/", web::get().to(async || "served"))
+        App::new().route("/block", web::get().to(stand_still)).route("/", web::get().to(async || "served"))
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let door = listener.local_addr().expect("an address");
     let settings = Settings {
-        workers: 1,
+        workers: 2,
         keep_alive: PATIENCE,
         head_timeout: PATIENCE,
         disconnect_timeout: Duration::from_secs(1),
@@ -65,20 +78,46 @@ fn who_waits_in_the_queue_of_a_worker_that_stands_still_is_answered_all_the_same
     let limits = Limits { total: 10, per_address: 10, refused: 10 };
     actix_web::rt::System::new().block_on(async {
         let metrics = Arc::new(Metrics::new(Build::current()).expect("a valid table"));
-        let census = Census::new(limits, metrics);
+        let census = Census::new(limits, metrics.clone());
         let (acceptor, server) = Acceptor::start(listener, settings, census.clone(), app).expect("an acceptor");
         let server = actix_web::rt::spawn(server);
         assert!(answer(ask(door, "/block").await).await.ends_with("soon"));
         tokio::time::timeout(PATIENCE, async {
-            while !stands_still.load(Ordering::SeqCst) || census.open() > 0 {
+            while !block.begun.load(Ordering::SeqCst) || census.open() > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
         .await
-        .expect("the worker stands still");
-        let waiting = ask(door, "/").await;
+        .expect("a worker stands still");
+        let mut waiting = Vec::new();
+        for _ in 0..CALLERS {
+            waiting.push(ask(door, "/").await);
+        }
+        std::thread::spawn(move || {
+            std::thread::sleep(BLOCKED);
+            block.over.store(true, Ordering::SeqCst);
+        });
         acceptor.drain(PATIENCE).await;
-        assert!(answer(waiting).await.ends_with("served"));
+        for caller in waiting {
+            assert!(answer(caller).await.ends_with("served"));
+        }
+        let told = metrics.render();
+        let counted = format!("collective_connections_accepted_total {}\n", 1 + CALLERS);
+        assert!(told.contains(&counted), "our own knocks count for nothing: {told}");
         server.await.expect("the server's task").expect("a server that stopped");
     });
+}
+
+#[test]
+fn a_listener_on_every_address_is_reached_at_the_loopback_one() {
+    for (bound, door) in [
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("[::]:80", "[::1]:80"),
+        ("[::ffff:0.0.0.0]:80", "127.0.0.1:80"),
+        ("10.1.2.3:80", "10.1.2.3:80"),
+        ("[fd00::1]:80", "[fd00::1]:80"),
+    ] {
+        let [bound, door] = [bound, door].map(|text| text.parse::<SocketAddr>().expect("an address"));
+        assert_eq!(reachable(bound), door);
+    }
 }
