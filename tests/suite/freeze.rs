@@ -32,7 +32,7 @@ async fn within(promise: Duration, condition: impl AsyncFnMut() -> bool) {
     let pauses = Pauses::watch();
     let took = eventually(MISSING, condition).await;
     let paused = pauses.end();
-    let excused = if paused < PAUSE { paused } else { paused + COUNTED_ANEW };
+    let excused = if paused.longest < PAUSE { paused.all } else { paused.all + COUNTED_ANEW };
     assert!(took <= promise + excused, "it took {took:?} instead of {promise:?}, and {excused:?} are excused");
 }
 

@@ -32,7 +32,7 @@ pub fn patient(url: &str) -> Builder {
 /// is slow for a moment nor a Redis that is kept off the processor is taken for one.
 pub fn unhurried(builder: Builder) -> Builder {
     builder
-        .set("redis.acquire_timeout", "2s")
+        .set("redis.acquire_timeout", "1250ms")
         .set("attempt.timeout", "2s")
         .set("requests.timeout", "10s")
         .set("breaker.slow_call_after", "1500ms")

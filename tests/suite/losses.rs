@@ -11,7 +11,7 @@ use crate::keys::patient;
 use crate::ledger::{Ledger, totals};
 
 /// Where all that fails are connections: an answer that a busy machine is late with opens nothing, and fails nothing.
-fn unhurried(proxy: &Proxy) -> Builder {
+fn only_connections_fail(proxy: &Proxy) -> Builder {
     patient(&proxy.url()).set("breaker.slow_call_after", "2s").set("breaker.stall_after", "2s")
 }
 
@@ -19,7 +19,7 @@ fn unhurried(proxy: &Proxy) -> Builder {
 async fn ten_thousand_increments_through_a_lossy_link_are_told_truly() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 7);
-    let app = unhurried(&proxy).start().await;
+    let app = only_connections_fail(&proxy).start().await;
     assert_eq!(app.client().put_key("lossy", "v").await.status, 201);
     proxy.lose_connection_instead_of_reply(0.1);
     let calls = 2500 * rounds();
@@ -55,7 +55,7 @@ async fn ten_thousand_increments_through_a_lossy_link_are_told_truly() {
 async fn losing_a_tenth_of_connections_opens_no_breaker() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 11);
-    let app = unhurried(&proxy).start().await;
+    let app = only_connections_fail(&proxy).start().await;
     let client = app.client();
     // 100 requests a second, in bursts: a lost connection takes its neighbours' replies with it.
     let mut beat = tokio::time::interval(Duration::from_millis(100));

@@ -6,12 +6,10 @@
 
 use std::path::PathBuf;
 
-use rustix::fs::statfs;
+use rustix::fs::{Access, access, statvfs};
 use tempfile::TempDir;
 
 const MEMORY: &str = "/dev/shm";
-/// The kernel's number for a file system in memory.
-const TMPFS: u64 = 0x0102_1994;
 const ENOUGH: u64 = 1 << 30;
 
 /// A directory of its own, gone when it is dropped.
@@ -21,10 +19,6 @@ pub fn directory(prefix: &str) -> TempDir {
 }
 
 fn memory_has_room() -> bool {
-    let there = rustix::fs::access(MEMORY, rustix::fs::Access::WRITE_OK).is_ok();
-    there && statfs(MEMORY).is_ok_and(|memory| memory.f_type as u64 == TMPFS && free(&memory) >= ENOUGH)
-}
-
-fn free(memory: &rustix::fs::StatFs) -> u64 {
-    memory.f_bavail * memory.f_bsize.cast_unsigned()
+    access(MEMORY, Access::WRITE_OK).is_ok()
+        && statvfs(MEMORY).is_ok_and(|memory| memory.f_bavail * memory.f_frsize >= ENOUGH)
 }
