@@ -101,11 +101,14 @@ sys.exit(1)
 PYTHON
 }
 runs() { [ "$(podman inspect --format '{{.State.Running}}' "$(container "$1")")" = true ]; }
-# unless_unnamed SENTENCE...: that failed. Only podman's name server is excused: not a service or a Redis that ended, nor a service that
-# is told where Redis is and does not get there.
+# unless_unnamed SENTENCE...: that failed. Only podman's name server is excused: not a service or a Redis that ended or is in another
+# network, nor a service that is told where Redis is and does not get there.
 unless_unnamed() {
     local service
-    for service in collective redis; do runs "$service" || fail "$1, and $service runs" "$(logs "$service")"; done
+    for service in collective redis; do
+        runs "$service" || fail "$1, and $service runs" "$(logs "$service")"
+        [ -n "$(address "$service" back 2>/dev/null)" ] || fail "$1, and $service is in the network that both share"
+    done
     within 10 resolves || skip "podman's name server does not know Redis ($passed other checks passed)"
     fail "$@"
 }

@@ -130,6 +130,7 @@ base_images() {
     have_image "$rust" && have_image "$debian" && return 0
     if timeout 180 buildah pull -q --signature-policy "$keep/policy.json" "$rust" >/dev/null 2>&1 &&
         timeout 60 buildah pull -q --signature-policy "$keep/policy.json" "$debian" >/dev/null 2>&1; then
+        rm -f "$keep/stand-ins"
         return 0
     fi
     need mmdebstrap
