@@ -102,6 +102,8 @@ async fn a_wrong_redis_password_is_a_state_and_no_crash() {
     let output = &status["checks"]["redis:responseTime"][0]["output"];
     assert_eq!(output, "Redis does not answer: authentication failed");
     assert!(client.probe("/").await.text().contains("authentication failed"), "the page says why, too");
+    // Its state is told before its line is written.
+    eventually(SOON, async || app.stderr().contains("authentication failed")).await;
     let told = app.stderr().lines().filter(|line| line.contains("authentication failed")).count();
     assert_eq!(told, 1, "the reason is a log line, once: {}", app.stderr());
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{App, Client, Options, Proxy, Redis, eventually, rounds};
-use crate::keys::{patient, persistent, problem};
+use crate::keys::{patient, persistent, problem, unhurried};
 use crate::limiters::{Grant, assert_no_stretch_exceeds, daily, delete, take};
 
 /// Longest wait for the breakers to notice, and for service to return.
@@ -35,7 +35,7 @@ async fn remaining(client: &Client, name: &str) -> u64 {
 /// Brings Redis down, asks by each policy, brings it back.
 async fn through_an_outage(down: impl AsyncFn(&Redis), up: impl AsyncFn(&Redis)) {
     let redis = Redis::start(Options::default().durable()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     let numbers = daily(10);
@@ -95,7 +95,7 @@ async fn a_frozen_redis_leaves_each_take_to_its_policy() {
 #[tokio::test]
 async fn the_first_takes_of_a_freeze_are_charged_at_most_once() {
     let redis = Redis::start(Options::default()).await;
-    let app = App::with_redis(&redis.url()).start().await;
+    let app = unhurried(App::with_redis(&redis.url())).start().await;
     let client = app.client();
     client.settled().await;
     assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
@@ -362,7 +362,9 @@ async fn a_take_sent_twice_into_a_redis_that_freezes_between_is_charged_once() {
     let app = builder.set("server.workers", 1).start().await;
     let client = app.client();
     client.settled().await;
-    assert_eq!(take(&client, "l", &daily(100)).await.json()["remaining"], 99);
+    // As often as a busy machine needs, whose short attempts may end before their answer is there.
+    eventually(SOON, async || take(&client, "l", &daily(100)).await.status == 200).await;
+    let left = remaining(&client, "l").await;
     proxy.only(&["FCALL"]);
     proxy.reset_counts();
     proxy.hold_replies();
@@ -382,7 +384,7 @@ async fn a_take_sent_twice_into_a_redis_that_freezes_between_is_charged_once() {
     redis.thaw();
     proxy.release();
     eventually(SOON, async || client.get("/v1/limiters/l").await.status == 200).await;
-    assert_eq!(remaining(&client, "l").await, 98, "the second arrival came too late to know, and did nothing");
+    assert_eq!(remaining(&client, "l").await, left - 1, "the second arrival came too late to know, and did nothing");
 }
 
 /// Just after an outage an instance keeps to its share; that is no reason to grant what Redis knows to be spent.

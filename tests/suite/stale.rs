@@ -463,7 +463,8 @@ async fn answers_are_bounded_one_by_one_and_in_all_and_can_be_switched_off() {
 async fn no_answer_outlives_a_write_that_was_asked_about_and_found_executed() {
     let redis = Redis::start(Options::default()).await;
     let proxy = Proxy::in_front_of(&redis, 8);
-    let app = patient(&proxy.url()).start().await;
+    // One worker: the connection of another, made later, would not be held.
+    let app = patient(&proxy.url()).set("server.workers", 1).start().await;
     let client = lenient(&app.client(), 3600);
     assert_eq!(client.increment("n", 5).await.status, 200);
     client.settled().await;

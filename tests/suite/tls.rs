@@ -35,6 +35,8 @@ async fn refused_because(app: &App, reason: &str) {
     assert_eq!((answer.status, answer.outcome()), (503, "not_executed"), "{}", answer.text());
     client.until_both_lanes_refuse().await;
     assert_eq!(client.probe("/readyz").await.status, 200);
+    // The state is told before its line is written.
+    eventually(SOON, async || app.stderr().contains(reason)).await;
     let log = app.stderr();
     let failures = log.lines().filter(|line| line.contains("cannot connect to Redis") || line.contains(reason));
     let told: Vec<bool> = failures.map(|line| line.contains(reason)).collect();
