@@ -46,6 +46,11 @@ within() {
     done
 }
 
+# answers URL, calm OPERATOR: somebody is there; Redis answers and every lane of the breaker is closed. Redis is called reachable
+# already when one lane is closed and the other is not.
+answers() { curl --silent --fail --max-time 2 --output /dev/null "$1"; }
+calm() { curl --silent --max-time 2 "$1/status" | grep -q '^{"status":"pass"'; }
+
 # need NAME...: here, or installed by tools/ensure, which says so; else the script is skipped, with what was said.
 need() {
     local said=$keep/ensure.log status=0

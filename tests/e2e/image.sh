@@ -34,8 +34,6 @@ import socket
 sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*(s.getsockname()[1] for s in sockets))'
 }
-answers() { curl --silent --fail --max-time 2 --output /dev/null "$1"; }
-calm() { curl --silent --max-time 2 "$1/status" | grep -q '^{"status":"pass"'; }
 healthy() { podman healthcheck run "$1" >/dev/null 2>&1; }
 in_image() { (cd "$layers" && find . -mindepth 1 "$@" | sort); }
 

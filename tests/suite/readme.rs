@@ -3,8 +3,8 @@
 //! Every ```` ```sh ```` block is run as it stands, in order, by `sh` in the directory the program was started in. Four things
 //! are other than for a newcomer: `make run` is the program built for this test, the two default addresses are replaced by
 //! those it was given, because a test owns no fixed port, and Redis is given more time, because other tests keep the machine
-//! busy. A block nobody expects here fails the test, so that none goes unproven. Limits: needs curl;
-//! what `make run` does before it starts the program is the end-to-end script's and CI's affair.
+//! busy. A block nobody expects here fails the test, so that none goes unproven. Limits: needs curl; what `make run` does
+//! before it starts the program is the end-to-end script's and CI's affair.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{App, Ended, Options, Redis, Reply, eventually};
-use crate::keys::patient;
+use crate::keys::{patient, unhurried};
 
 /// For anything that should take milliseconds; an embedded Redis may take a while to start.
 const SOON: Duration = Duration::from_secs(15);
@@ -87,8 +87,7 @@ const OUT_OF_REACH: [&str; 9] = [
 
 #[tokio::test]
 async fn the_embedded_redis_refuses_what_is_not_in_the_list_in_scripts_too() {
-    // Its writes wait for a disk on which other tests write as well.
-    let app = patient("redis://127.0.0.1:1").unset("redis.url").start().await;
+    let app = unhurried(App::builder()).start().await;
     let client = app.client();
     eventually(SOON, async || client.put_key("k", "v").await.is_success()).await;
     assert_eq!(

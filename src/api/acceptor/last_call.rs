@@ -134,6 +134,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_door_that_is_shut_is_passed_by_and_ipv4_is_known_in_the_clothes_of_ipv6() {
+        let Ok(listener) = tokio::net::TcpListener::bind("[::]:0").await else { return };
+        let shut = TcpSocket::new_v4().expect("a socket");
+        shut.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let mut call = LastCall::new(listener.local_addr().expect("an address"), 1);
+        // As where IPv6 is switched off.
+        call.doors[0] = shut.local_addr().expect("an address");
+        let hear = async {
+            let (_held, peer) = listener.accept().await.expect("a knock");
+            (peer.is_ipv6(), call.is_a_knock(peer))
+        };
+        let (reached, heard) = tokio::join!(call.reach_everyone(), hear);
+        reached.expect("reached");
+        assert_eq!(heard, (true, true));
+        assert!(call.book().knocks.is_empty(), "the one at the shut door is forgotten");
+    }
+
+    #[tokio::test]
     async fn a_door_that_nobody_opens_is_an_error_and_a_stranger_is_no_knock() {
         // Kept, or somebody else could listen there meanwhile, or the knock come from there and meet itself.
         let closed = TcpSocket::new_v4().expect("a socket");

@@ -105,8 +105,8 @@ root_is_read_only "$process" || fail "its root is read-only" "$(root_mount "$pro
 ok "it runs as 65532, without capabilities or a way to them, on a read-only root"
 # It was there before its Redis, so the breaker is open at first. One lane of it may be closed while the other is not, and Redis is
 # reachable by then.
-calm() { inside curl --silent --max-time 2 http://127.0.0.1:8081/status | grep -q '^{"status":"pass"'; }
-within 20 calm || fail "it reaches Redis with the mounted password" "$(podman logs --tail 20 "$container" 2>&1)"
+calm_inside() { inside curl --silent --max-time 2 http://127.0.0.1:8081/status | grep -q '^{"status":"pass"'; }
+within 20 calm_inside || fail "it reaches Redis with the mounted password" "$(podman logs --tail 20 "$container" 2>&1)"
 denied() { inside redis-cli --no-auth-warning --user collective --pass "$redis_password" CONFIG GET dir 2>&1; }
 case $(denied) in NOPERM*) ;; *) fail "Redis gives it what the list of deploy/redis gives and no more" "$(denied)" ;; esac
 ok "it signs in to Redis as the user of deploy/redis/users.acl, who may not do everything"
