@@ -33,9 +33,19 @@ async fn answer(mut stream: tokio::net::TcpStream) -> String {
     text
 }
 
+async fn eventually(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("it comes to pass");
+}
+
 /// What keeps a worker from its queue.
 #[derive(Clone, Default)]
 struct Block {
+    wanted: Arc<AtomicBool>,
     begun: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
 }
@@ -43,8 +53,7 @@ struct Block {
 impl Block {
     /// Work that belongs to no connection: nobody is connected meanwhile, as far as the census knows.
     async fn begin(self) {
-        // The answer before it is on its way by then.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        eventually(|| self.wanted.load(Ordering::SeqCst)).await;
         self.begun.store(true, Ordering::SeqCst);
         while !self.over.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
@@ -82,13 +91,9 @@ fn who_waits_in_the_queue_of_a_worker_that_stands_still_is_answered_all_the_same
         let (acceptor, server) = Acceptor::start(listener, settings, census.clone(), app).expect("an acceptor");
         let server = actix_web::rt::spawn(server);
         assert!(answer(ask(door, "/block").await).await.ends_with("soon"));
-        tokio::time::timeout(PATIENCE, async {
-            while !block.begun.load(Ordering::SeqCst) || census.open() > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await
-        .expect("a worker stands still");
+        eventually(|| census.open() == 0).await;
+        block.wanted.store(true, Ordering::SeqCst);
+        eventually(|| block.begun.load(Ordering::SeqCst)).await;
         let mut waiting = Vec::new();
         for _ in 0..CALLERS {
             waiting.push(ask(door, "/").await);
